@@ -1,0 +1,1 @@
+//! Shared test support: locating cases, fixtures and the built binary.

@@ -1,1 +1,9 @@
-//! mlc-ir
+//! The intermediate representations of mlc and what gives them meaning.
+//!
+//! - [`types`]: dtypes, symbolic dims, shapes, devices.
+//! - [`loops`]: the loop IR that kernels are written in, its verifier, text form and bit-exact interpreter.
+
+pub mod loops;
+pub mod types;
+
+pub use types::{DType, Device, DeviceKind};

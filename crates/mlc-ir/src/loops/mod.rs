@@ -1,0 +1,1 @@
+//! The loop IR: kernels after fusion and before code.

@@ -16,10 +16,11 @@ pub struct Entry {
 }
 
 /// All entries, sorted by code.
-pub const ENTRIES: &[Entry] = &[
-    Entry { code: "E9999", title: "internal compiler error",
-        text: "mlc found that it broke one of its own rules. Your model may be fine. Please report the message, the .mlg file and `mlc --version`." },
-];
+pub const ENTRIES: &[Entry] = &[Entry {
+    code: "E9999",
+    title: "internal compiler error",
+    text: "mlc found that it broke one of its own rules. Your model may be fine. Please report the message, the .mlg file and `mlc --version`.",
+}];
 
 /// Looks a code up, in any letter case.
 pub fn find(code: &str) -> Option<&'static Entry> {

@@ -42,8 +42,9 @@ impl Diagnostic {
 
     /// A fault of mlc itself: says so and what to report.
     pub fn bug(title: impl Into<String>) -> Self {
-        Self::error("E9999", format!("internal compiler error: {}", title.into()))
-            .hint("this is a bug in mlc, not in your model; please report it with the .mlg file and this message")
+        Self::error("E9999", format!("internal compiler error: {}", title.into())).hint(
+            "this is a bug in mlc, not in your model; please report it with the .mlg file and this message",
+        )
     }
 
     fn new(severity: Severity, code: &'static str, title: impl Into<String>) -> Self {

@@ -13,7 +13,8 @@ pub enum Style {
 
 /// One diagnostic, without a trailing newline.
 pub fn render(d: &Diagnostic, sources: &SourceMap, style: Style) -> String {
-    let texts: Vec<(SourceId, std::sync::Arc<str>)> = sources_of(d).into_iter().map(|s| (s, sources.text(s))).collect();
+    let texts: Vec<(SourceId, std::sync::Arc<str>)> =
+        sources_of(d).into_iter().map(|s| (s, sources.text(s))).collect();
     let level = match d.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,

@@ -69,10 +69,15 @@ impl SourceMap {
     }
 
     /// Adds a text under the name that diagnostics show. `path` is where it was read from, if it was.
-    pub fn add(&mut self, name: impl Into<String>, path: Option<PathBuf>, text: impl Into<Arc<str>>) -> SourceId {
+    pub fn add(
+        &mut self,
+        name: impl Into<String>,
+        path: Option<PathBuf>,
+        text: impl Into<Arc<str>>,
+    ) -> SourceId {
         let text: Arc<str> = text.into();
-        let line_starts =
-            std::iter::once(0).chain(text.bytes().enumerate().filter(|b| b.1 == b'\n').map(|b| b.0 as u32 + 1));
+        let line_starts = std::iter::once(0)
+            .chain(text.bytes().enumerate().filter(|b| b.1 == b'\n').map(|b| b.0 as u32 + 1));
         let line_starts = line_starts.collect();
         self.sources.push(Source { name: name.into(), path, text, line_starts });
         SourceId(self.sources.len() as u32 - 1)

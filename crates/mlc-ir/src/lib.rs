@@ -1,11 +1,14 @@
 //! The intermediate representations of mlc and what gives them meaning.
 //!
 //! - [`types`]: dtypes, symbolic dims, shapes, devices.
-//! - [`program`]: what a program says beyond its graphs, such as its datasets.
+//! - [`graph`]: the tensor graph of an entry; [`op`]: the op set with its type rules.
+//! - [`program`]: a whole compiled file: entries, state, data and training specifications.
 //! - [`loops`]: the loop IR that kernels are written in, its verifier, text form and bit-exact interpreter.
 
+pub mod graph;
 pub mod loops;
+pub mod op;
 pub mod program;
 pub mod types;
 
-pub use types::{DType, Device, DeviceKind};
+pub use types::{Binding, DType, Device, DeviceKind, Dim, Shape, Symbol, Type};

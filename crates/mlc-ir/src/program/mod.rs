@@ -1,11 +1,41 @@
-//! What a whole program says beyond its graphs: its data now, its entries and training loop beside it.
-//!
-//! These types are plain values. The front end produces them, the runtime reads them; neither
-//! depends on the other.
+//! A whole file after the front end: entries as graphs, one state layout, and what the runtime needs
+//! to feed and train them. Plain data; the front end writes it, everyone else reads it.
 
 pub mod data;
+mod entry;
+mod state;
+mod train;
+
+use std::sync::Arc;
+
+use mlc_diag::SourceMap;
 
 pub use data::{
-    DataPart, DataSpec, DatasetSpec, FieldDim, FieldSpec, PipelineSpec, RandomSpec, ShuffleSpec, SourceKind,
-    SourceSpec,
+    DataPart, DataSpec, DatasetSpec, FieldDim, FieldSpec, PipelineSpec, RandomSpec, ShuffleSpec, SourceKind, SourceSpec,
 };
+pub use entry::{Entry, EntryKind, InputDecl};
+pub use state::{StateDecl, StateKind, system};
+pub use train::{
+    Expect, ExpectKind, Loss, Metric, PathRule, PlanFigure, Save, SaveBest, Stop, Test, Train, WeightsRule, WeightsSource,
+};
+
+/// Everything that one .mlg file (with what it uses) compiles to.
+#[derive(Debug, Clone)]
+pub struct Program {
+    pub sources: Arc<SourceMap>,
+    /// One layout shared by all entries and bindings; the order is the checkpoint's order.
+    pub states: Vec<StateDecl>,
+    pub entries: Vec<Entry>,
+    pub trains: Vec<Train>,
+    pub tests: Vec<Test>,
+}
+
+impl Program {
+    pub fn entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().find(|e| e.name == name)
+    }
+
+    pub fn state(&self, path: &str) -> Option<&StateDecl> {
+        self.states.iter().find(|s| *s.path == *path)
+    }
+}

@@ -1,0 +1,47 @@
+//! Entries: what can be run.
+
+use mlc_diag::Span;
+
+use crate::graph::Graph;
+use crate::types::{Symbol, Type};
+
+/// A graph with a name and a purpose. `graph.outputs` are its results, `graph.writes` the state it
+/// changes; its inputs are the graph's `input` nodes, declared here in call order.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Unique in the program: `forward`, `net.generate`, `train.step`, `train.validate`, `init`.
+    pub name: String,
+    pub kind: EntryKind,
+    pub inputs: Vec<InputDecl>,
+    pub graph: Graph,
+    pub span: Span,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum EntryKind {
+    /// No inputs; writes every parameter, buffer, average and optimizer state its first value.
+    /// Random numbers of the parameter at `path` are keyed by (`init`, path).
+    Init,
+    /// A method or fn with all parameters annotated.
+    Method,
+    /// One update of a train block in which exactly the losses `active` (indices) run: blocks with
+    /// `every: n` have one entry for each set that occurs. Under `accumulate` this is the last
+    /// micro-batch and the update.
+    Step { train: usize, active: Vec<usize> },
+    /// A micro-batch that only adds to the gradient sums.
+    Micro { train: usize },
+    /// Losses and metrics without updates.
+    Validate { train: usize },
+    /// The `expect`s of a test block, each a bool output.
+    Test { test: usize },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct InputDecl {
+    pub name: Symbol,
+    /// With dim names still free.
+    pub ty: Type,
+    /// Default of a scalar parameter (`temperature: f32 = 1.0`), if it has one.
+    pub default: Option<f64>,
+    pub span: Span,
+}

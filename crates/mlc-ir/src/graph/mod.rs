@@ -269,8 +269,8 @@ impl Graph {
         &self.scopes
     }
 
-    /// How many edges petgraph holds between two nodes: for the verifier.
-    pub(crate) fn edge_count(&self, from: NodeId, to: NodeId) -> usize {
+    /// How many edges petgraph holds between two nodes: the verifier holds them against the operands.
+    pub fn edge_count(&self, from: NodeId, to: NodeId) -> usize {
         self.inner.edges_connecting(index(from), index(to)).count()
     }
 }

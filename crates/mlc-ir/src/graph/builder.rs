@@ -4,8 +4,8 @@ use mlc_diag::Diagnostic;
 
 use super::{Graph, Phase, Prov, ValueId};
 use crate::op::{
-    Broadcast, Cast, Concat, Constant, Contract, DimScalar, Elementwise, Gather, Iota, Literal, Op, Pad, Reduce,
-    ReduceKind, Reshape, ScalarFn, ScatterAdd, Slice, Transpose,
+    Broadcast, Cast, Concat, Constant, Contract, DimScalar, Elementwise, Gather, Iota, Literal, Op, Pad,
+    Reduce, ReduceKind, Reshape, ScalarFn, ScatterAdd, Slice, Transpose,
 };
 use crate::types::{DType, Device, Dim, Shape, Type};
 
@@ -174,7 +174,13 @@ impl<'g> GraphBuilder<'g> {
         self.broadcast(v, shape.clone(), kept)
     }
 
-    pub fn contract(&mut self, a: ValueId, b: ValueId, batch: Vec<(usize, usize)>, sum: Vec<(usize, usize)>) -> R {
+    pub fn contract(
+        &mut self,
+        a: ValueId,
+        b: ValueId,
+        batch: Vec<(usize, usize)>,
+        sum: Vec<(usize, usize)>,
+    ) -> R {
         self.op(Contract { batch, sum }, &[a, b])
     }
 
@@ -183,7 +189,14 @@ impl<'g> GraphBuilder<'g> {
         self.op(Gather { axes, wrap }, &operands)
     }
 
-    pub fn scatter_add(&mut self, x: ValueId, axes: Vec<usize>, indices: &[ValueId], src: ValueId, wrap: bool) -> R {
+    pub fn scatter_add(
+        &mut self,
+        x: ValueId,
+        axes: Vec<usize>,
+        indices: &[ValueId],
+        src: ValueId,
+        wrap: bool,
+    ) -> R {
         let operands: Vec<ValueId> = std::iter::once(x).chain(indices.iter().copied()).chain([src]).collect();
         self.op(ScatterAdd { axes, wrap }, &operands)
     }

@@ -218,7 +218,8 @@ impl Graph {
         if new == self.inner[i].operands {
             return;
         }
-        let edges: Vec<_> = self.inner.edges_directed(i, petgraph::Direction::Incoming).map(|e| e.id()).collect();
+        let edges: Vec<_> =
+            self.inner.edges_directed(i, petgraph::Direction::Incoming).map(|e| e.id()).collect();
         for e in edges {
             self.inner.remove_edge(e);
         }

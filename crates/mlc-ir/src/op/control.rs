@@ -30,11 +30,19 @@ impl OpDef for Grad {
             return Err(Diagnostic::bug("`grad` without operands"));
         };
         if y.rank() != 0 || !y.dtype.is_float() {
-            let d = cx.error("E0601", format!("`grad` differentiates a float scalar, this is {y}"), &operands[..1]);
+            let d = cx.error(
+                "E0601",
+                format!("`grad` differentiates a float scalar, this is {y}"),
+                &operands[..1],
+            );
             return Err(d.hint("reduce it first: `grad(sum(y), x)`"));
         }
         if let Some(x) = xs.iter().find(|x| !x.dtype.is_float()) {
-            return Err(cx.error("E0602", format!("cannot differentiate by {x}: it is not a float"), operands));
+            return Err(cx.error(
+                "E0602",
+                format!("cannot differentiate by {x}: it is not a float"),
+                operands,
+            ));
         }
         Ok(xs.iter().cloned().collect::<SmallVec<_>>())
     }

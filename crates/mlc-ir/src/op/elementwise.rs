@@ -140,7 +140,11 @@ impl OpDef for Elementwise {
         let name = self.f.name();
         let values = if self.f == ScalarFn::Select { &operands[1..] } else { operands };
         if self.f == ScalarFn::Select && operands[0].dtype != DType::Bool {
-            return Err(cx.error("E0203", format!("the condition of `{name}` must be bool, this is {}", operands[0].dtype), operands));
+            return Err(cx.error(
+                "E0203",
+                format!("the condition of `{name}` must be bool, this is {}", operands[0].dtype),
+                operands,
+            ));
         }
         let first = &values[0];
         if !self.f.accepts(first.dtype) {
@@ -149,18 +153,25 @@ impl OpDef for Elementwise {
                 DTypeKind::Int => "cast it to a float dtype first: `x.cast(f32)`",
                 DTypeKind::Float => "it takes integers or bools",
             };
-            return Err(cx.error("E0203", format!("`{name}` does not take {}", first.dtype), operands).hint(hint));
+            return Err(cx
+                .error("E0203", format!("`{name}` does not take {}", first.dtype), operands)
+                .hint(hint));
         }
         for v in &values[1..] {
             if v.dtype != first.dtype {
-                let title = format!("`{name}` takes operands of one dtype: {} against {}", first.dtype, v.dtype);
+                let title =
+                    format!("`{name}` takes operands of one dtype: {} against {}", first.dtype, v.dtype);
                 return Err(cx.error("E0203", title, operands).hint("cast one side: `x.cast(f32)`"));
             }
         }
         let shaped = &operands[0];
         for v in &operands[1..] {
             if v.rank() != shaped.rank() {
-                return Err(cx.error("E0201", format!("`{name}` of {shaped} and {v}: the ranks differ"), operands));
+                return Err(cx.error(
+                    "E0201",
+                    format!("`{name}` of {shaped} and {v}: the ranks differ"),
+                    operands,
+                ));
             }
             for (axis, (a, b)) in shaped.shape.iter().zip(&v.shape).enumerate() {
                 cx.same_dim(&format!("`{name}` at axis {axis}"), a, b, operands)?;

@@ -26,7 +26,12 @@ pub struct ScatterAdd {
 }
 
 /// The shape of a gather, after checking the index operands.
-fn gathered(cx: &mut InferCx<'_>, name: &str, axes: &[usize], operands: &[Type]) -> Result<Shape, Diagnostic> {
+fn gathered(
+    cx: &mut InferCx<'_>,
+    name: &str,
+    axes: &[usize],
+    operands: &[Type],
+) -> Result<Shape, Diagnostic> {
     let x = &operands[0];
     let indices = &operands[1..1 + axes.len()];
     if axes.is_empty() || !axes.windows(2).all(|w| w[0] < w[1]) {
@@ -41,7 +46,11 @@ fn gathered(cx: &mut InferCx<'_>, name: &str, axes: &[usize], operands: &[Type])
             return Err(cx.error("E0203", title, operands).hint("cast it: `i.cast(i64)`"));
         }
         if index.rank() != indices[0].rank() {
-            return Err(cx.error("E0201", format!("index tensors {} and {index} differ in rank", indices[0]), operands));
+            return Err(cx.error(
+                "E0201",
+                format!("index tensors {} and {index} differ in rank", indices[0]),
+                operands,
+            ));
         }
         for (a, b) in indices[0].shape.iter().zip(&index.shape) {
             cx.same_dim("index tensors differ", a, b, operands)?;
@@ -71,7 +80,11 @@ impl OpDef for ScatterAdd {
         let want = gathered(cx, Self::NAME, &self.axes, operands)?;
         let (x, src) = (&operands[0], &operands[operands.len() - 1]);
         if src.dtype != x.dtype || src.rank() != want.len() {
-            let title = format!("`scatter_add` into {x} takes a source of rank {} and dtype {}, this is {src}", want.len(), x.dtype);
+            let title = format!(
+                "`scatter_add` into {x} takes a source of rank {} and dtype {}, this is {src}",
+                want.len(),
+                x.dtype
+            );
             return Err(cx.error("E0203", title, operands));
         }
         for (i, (a, b)) in want.iter().zip(&src.shape).enumerate() {

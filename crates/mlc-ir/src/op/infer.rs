@@ -40,7 +40,11 @@ impl<'a> InferCx<'a> {
     /// # Errors
     /// Where it fails for some values of the dims that the facts allow.
     pub fn require(
-        &mut self, a: &Dim, rel: Relation, b: &Dim, error: impl FnOnce(&Self) -> Diagnostic,
+        &mut self,
+        a: &Dim,
+        rel: Relation,
+        b: &Dim,
+        error: impl FnOnce(&Self) -> Diagnostic,
     ) -> Result<(), Diagnostic> {
         match self.dims.prove(a, rel, b) {
             Proof::Holds => Ok(()),
@@ -82,7 +86,8 @@ impl<'a> InferCx<'a> {
         if operands.len() == want {
             return Ok(());
         }
-        Err(Diagnostic::bug(format!("`{name}` takes {want} operands and has {}", operands.len())).label(self.span, ""))
+        Err(Diagnostic::bug(format!("`{name}` takes {want} operands and has {}", operands.len()))
+            .label(self.span, ""))
     }
 }
 

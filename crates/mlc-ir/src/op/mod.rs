@@ -5,13 +5,13 @@
 //! Elementwise functions are rows of one op ([`elementwise`]). Composites (softmax, gelu, layer norm)
 //! are not ops: they are the prelude's, in .mlg.
 
+mod contract;
 mod control;
 mod elementwise;
 mod index;
 mod infer;
 mod literal;
 mod reduce;
-mod contract;
 mod shape;
 mod source;
 

@@ -74,17 +74,24 @@ impl OpDef for Reduce {
         let logical = matches!(self.kind, ReduceKind::And | ReduceKind::Or);
         if logical != (x.dtype.kind() == DTypeKind::Bool) {
             let hint = if logical { "compare first: `x != 0`" } else { "cast it first: `x.cast(f32)`" };
-            return Err(cx.error("E0203", format!("`{name}` does not take {}", x.dtype), operands).hint(hint));
+            return Err(cx
+                .error("E0203", format!("`{name}` does not take {}", x.dtype), operands)
+                .hint(hint));
         }
         if self.kind.needs_elements() {
             for &axis in &self.axes {
                 let one = crate::types::Dim::ONE;
                 cx.require(&one, Relation::Le, &x.shape[axis], |cx| {
-                    cx.error("E0207", format!("`{name}` over axis {axis} of {x}, which may be empty"), operands)
+                    cx.error(
+                        "E0207",
+                        format!("`{name}` over axis {axis} of {x}, which may be empty"),
+                        operands,
+                    )
                 })?;
             }
         }
-        let dtype = if matches!(self.kind, ReduceKind::ArgMax | ReduceKind::ArgMin) { DType::I64 } else { x.dtype };
+        let dtype =
+            if matches!(self.kind, ReduceKind::ArgMax | ReduceKind::ArgMin) { DType::I64 } else { x.dtype };
         let kept = x.shape.iter().enumerate().filter(|(i, _)| !self.axes.contains(i)).map(|(_, d)| d.clone());
         Ok(smallvec![Type::new(dtype, kept)])
     }

@@ -65,7 +65,12 @@ impl OpDef for Broadcast {
         }
         for (i, &axis) in self.axes.iter().enumerate() {
             if !x.shape[i].is_const(1) {
-                cx.same_dim("cannot broadcast: only a dim of 1 stretches", &x.shape[i], &self.shape[axis], operands)?;
+                cx.same_dim(
+                    "cannot broadcast: only a dim of 1 stretches",
+                    &x.shape[i],
+                    &self.shape[axis],
+                    operands,
+                )?;
             }
         }
         Ok(smallvec![x.with_shape(self.shape.iter().cloned())])
@@ -110,7 +115,11 @@ impl OpDef for Slice {
         cx.arity(Self::NAME, 1, operands)?;
         let x = &operands[0];
         let n = x.rank();
-        if self.starts.len() != n || self.limits.len() != n || self.steps.len() != n || self.steps.iter().any(|&s| s < 1) {
+        if self.starts.len() != n
+            || self.limits.len() != n
+            || self.steps.len() != n
+            || self.steps.iter().any(|&s| s < 1)
+        {
             return Err(Diagnostic::bug(format!("slice attributes do not fit {x}")));
         }
         let mut shape = Shape::new();
@@ -118,7 +127,9 @@ impl OpDef for Slice {
             let (start, limit, step) = (&self.starts[i], &self.limits[i], self.steps[i]);
             for (a, b) in [(&Dim::ZERO, start), (start, limit), (limit, dim)] {
                 cx.require(a, Relation::Le, b, |cx| {
-                    let title = format!("slice {start}:{limit} is out of range at axis {i} of {x}; slices never clamp");
+                    let title = format!(
+                        "slice {start}:{limit} is out of range at axis {i} of {x}; slices never clamp"
+                    );
                     cx.error("E0205", title, operands)
                 })?;
             }
@@ -140,10 +151,16 @@ impl OpDef for Pad {
             return Err(Diagnostic::bug(format!("pad attributes do not fit {x}")));
         }
         if operands[1].rank() != 0 || operands[1].dtype != x.dtype {
-            return Err(cx.error("E0203", format!("the fill of a pad of {x} must be a {} scalar", x.dtype), operands));
+            return Err(cx.error(
+                "E0203",
+                format!("the fill of a pad of {x} must be a {} scalar", x.dtype),
+                operands,
+            ));
         }
         for d in self.low.iter().chain(&self.high) {
-            cx.require(&Dim::ZERO, Relation::Le, d, |cx| cx.error("E0205", format!("cannot pad by {d}: slice instead"), operands))?;
+            cx.require(&Dim::ZERO, Relation::Le, d, |cx| {
+                cx.error("E0205", format!("cannot pad by {d}: slice instead"), operands)
+            })?;
         }
         let shape = x.shape.iter().enumerate().map(|(i, d)| &(d + &self.low[i]) + &self.high[i]);
         Ok(smallvec![x.with_shape(shape)])
@@ -164,7 +181,12 @@ impl OpDef for Concat {
                 return Err(cx.error("E0206", format!("cannot concat {first} and {x}"), operands));
             }
             for (i, (a, b)) in first.shape.iter().zip(&x.shape).enumerate().filter(|(i, _)| *i != self.axis) {
-                cx.same_dim(&format!("`concat` along axis {}: dims differ at axis {i}", self.axis), a, b, operands)?;
+                cx.same_dim(
+                    &format!("`concat` along axis {}: dims differ at axis {i}", self.axis),
+                    a,
+                    b,
+                    operands,
+                )?;
             }
             total = &total + &x.shape[self.axis];
         }

@@ -11,12 +11,14 @@ use std::sync::Arc;
 use mlc_diag::SourceMap;
 
 pub use data::{
-    DataPart, DataSpec, DatasetSpec, FieldDim, FieldSpec, PipelineSpec, RandomSpec, ShuffleSpec, SourceKind, SourceSpec,
+    DataPart, DataSpec, DatasetSpec, FieldDim, FieldSpec, PipelineSpec, RandomSpec, ShuffleSpec, SourceKind,
+    SourceSpec,
 };
 pub use entry::{Entry, EntryKind, InputDecl};
 pub use state::{StateDecl, StateKind, system};
 pub use train::{
-    Expect, ExpectKind, Loss, Metric, PathRule, PlanFigure, Save, SaveBest, Stop, Test, Train, WeightsRule, WeightsSource,
+    Expect, ExpectKind, Loss, Metric, PathRule, PlanFigure, Save, SaveBest, Stop, Test, Train, WeightsRule,
+    WeightsSource,
 };
 
 /// Everything that one .mlg file (with what it uses) compiles to.

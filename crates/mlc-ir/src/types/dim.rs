@@ -168,7 +168,8 @@ impl Dim {
         }
         // (b*x + r) / b = x + r / b: keeps quotients small and lets equal ones meet.
         if let (Some(terms), Some(b)) = (self.terms(), other.as_const()) {
-            let (whole, rest): (BTreeMap<_, _>, BTreeMap<_, _>) = terms.into_iter().partition(|(_, c)| c.wrapping_rem(b) == 0);
+            let (whole, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                terms.into_iter().partition(|(_, c)| c.wrapping_rem(b) == 0);
             if !whole.is_empty() && !rest.is_empty() {
                 let whole = Dim::from_terms(whole.into_iter().map(|(m, c)| (m, c.wrapping_div(b))).collect());
                 return &whole + &Dim::from_terms(rest).floor_div(other);
@@ -183,7 +184,10 @@ impl Dim {
             return Dim::overflow();
         }
         if let (Some(a), Some(b)) = (self.as_const(), other.as_const()) {
-            return floor_div(a, b).and_then(|q| q.checked_mul(b)).and_then(|p| a.checked_sub(p)).map_or(Dim::overflow(), Dim::from);
+            return floor_div(a, b)
+                .and_then(|q| q.checked_mul(b))
+                .and_then(|p| a.checked_sub(p))
+                .map_or(Dim::overflow(), Dim::from);
         }
         if self.div_exact(other).is_some() {
             return Dim::ZERO;
@@ -363,7 +367,10 @@ mod tests {
         let (h, w) = (Dim::sym("h"), Dim::sym("w"));
         assert_eq!((&h + &w) * (&h + &w), &(&h.pow(2) + &(&Dim::from(2i64) * &(&h * &w))) + &w.pow(2));
         assert_eq!(&(&h * &w) - &(&w * &h), Dim::ZERO);
-        assert_eq!((&(&h * &Dim::from(6i64)) + &Dim::from(4i64)).div_exact(&Dim::from(2i64)).unwrap().to_string(), "3*h+2");
+        assert_eq!(
+            (&(&h * &Dim::from(6i64)) + &Dim::from(4i64)).div_exact(&Dim::from(2i64)).unwrap().to_string(),
+            "3*h+2"
+        );
     }
 
     #[test]
@@ -371,7 +378,10 @@ mod tests {
         let h = Dim::sym("h");
         let q = (&(&h * &Dim::from(4i64)) + &Dim::from(3i64)).floor_div(&Dim::from(4i64));
         assert_eq!(q, h);
-        assert_eq!((&h + &Dim::from(8i64)).floor_div(&Dim::from(4i64)), &h.floor_div(&Dim::from(4i64)) + &Dim::from(2i64));
+        assert_eq!(
+            (&h + &Dim::from(8i64)).floor_div(&Dim::from(4i64)),
+            &h.floor_div(&Dim::from(4i64)) + &Dim::from(2i64)
+        );
         assert_eq!((&h + &Dim::from(8i64)).rem(&Dim::from(4i64)).to_string(), "((h)%(4))");
     }
 

@@ -100,12 +100,18 @@ impl DimFacts {
             return if rel.holds(x, y) { Proof::Holds } else { Proof::Fails(Binding::new()) };
         }
         if a == b {
-            return if matches!(rel, Relation::Eq | Relation::Le) { Proof::Holds } else { Proof::Fails(Binding::new()) };
+            return if matches!(rel, Relation::Eq | Relation::Le) {
+                Proof::Holds
+            } else {
+                Proof::Fails(Binding::new())
+            };
         }
         if self.facts.iter().any(|f| f.lhs == *a && f.rhs == *b && (f.rel == rel || rel == Relation::Le)) {
             return Proof::Holds;
         }
-        if matches!(rel, Relation::Le | Relation::Lt) && self.lower_bound(&(b - a)).is_some_and(|n| rel.holds(0, n)) {
+        if matches!(rel, Relation::Le | Relation::Lt)
+            && self.lower_bound(&(b - a)).is_some_and(|n| rel.holds(0, n))
+        {
             return Proof::Holds;
         }
         self.search_counterexample(a, rel, b)

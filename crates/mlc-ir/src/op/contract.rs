@@ -3,7 +3,7 @@
 use mlc_diag::Diagnostic;
 use smallvec::smallvec;
 
-use super::{InferCx, OpDef, Types};
+use super::{Attrs, InferCx, OpDef, Types};
 use crate::types::{Shape, Type};
 
 /// Sums products over paired axes. Result axes: the batch pairs in order, then the other axes of the
@@ -53,5 +53,13 @@ impl OpDef for Contract {
         let free_b = free_b.iter().map(|&j| b.shape[j].clone());
         let shape: Shape = batch.chain(free_a).chain(free_b).collect();
         Ok(smallvec![Type::new(a.dtype, shape)])
+    }
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new().with("batch", &*self.batch).with("sum", &*self.sum)
+    }
+
+    fn from_attrs(a: &Attrs) -> Result<Self, String> {
+        Ok(Contract { batch: a.axis_pairs("batch")?, sum: a.axis_pairs("sum")? })
     }
 }

@@ -3,13 +3,17 @@
 use mlc_diag::Diagnostic;
 use smallvec::{SmallVec, smallvec};
 
-use super::{InferCx, OpDef, Types};
+use super::{Attrs, InferCx, OpDef, Types};
 use crate::types::{Device, Type};
 
 /// `grad(y, x...)`: operands are the scalar `y`, then the values to differentiate by; one result per
 /// x, of its type. Gone after differentiate. Inner ones are expanded first, so it nests.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Grad;
+pub struct Grad {
+    /// Is the gradient by an x that `y` does not depend on zero (a training step: parameters may be
+    /// unused), or an error (the language's `grad`)?
+    pub allow_unused: bool,
+}
 
 /// Its operand, as a constant for differentiation. Gone after differentiate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -46,6 +50,14 @@ impl OpDef for Grad {
         }
         Ok(xs.iter().cloned().collect::<SmallVec<_>>())
     }
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new().with("allow_unused", self.allow_unused)
+    }
+
+    fn from_attrs(a: &Attrs) -> Result<Self, String> {
+        Ok(Grad { allow_unused: a.bool("allow_unused")? })
+    }
 }
 
 impl OpDef for StopGradient {
@@ -55,6 +67,14 @@ impl OpDef for StopGradient {
         cx.arity(Self::NAME, 1, operands)?;
         Ok(smallvec![operands[0].clone().on(None)])
     }
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new()
+    }
+
+    fn from_attrs(_: &Attrs) -> Result<Self, String> {
+        Ok(StopGradient)
+    }
 }
 
 impl OpDef for Transfer {
@@ -63,5 +83,13 @@ impl OpDef for Transfer {
     fn infer(&self, cx: &mut InferCx<'_>, operands: &[Type]) -> Result<Types, Diagnostic> {
         cx.arity(Self::NAME, 1, operands)?;
         Ok(smallvec![Type { device: Some(self.to), ..operands[0].clone() }])
+    }
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new().with("to", self.to).with("explicit", self.explicit)
+    }
+
+    fn from_attrs(a: &Attrs) -> Result<Self, String> {
+        Ok(Transfer { to: a.device("to")?, explicit: a.bool("explicit")? })
     }
 }

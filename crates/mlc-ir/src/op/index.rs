@@ -3,7 +3,7 @@
 use mlc_diag::Diagnostic;
 use smallvec::smallvec;
 
-use super::{InferCx, OpDef, Types};
+use super::{Attrs, InferCx, OpDef, Types};
 use crate::types::{Shape, Type};
 
 /// Operands: `x`, then one integer tensor per entry of `axes`, all of one shape S. The result replaces
@@ -70,6 +70,14 @@ impl OpDef for Gather {
         let shape = gathered(cx, Self::NAME, &self.axes, operands)?;
         Ok(smallvec![Type::new(operands[0].dtype, shape)])
     }
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new().with("axes", &*self.axes).with("wrap", self.wrap)
+    }
+
+    fn from_attrs(a: &Attrs) -> Result<Self, String> {
+        Ok(Gather { axes: a.axes("axes")?, wrap: a.bool("wrap")? })
+    }
 }
 
 impl OpDef for ScatterAdd {
@@ -91,5 +99,13 @@ impl OpDef for ScatterAdd {
             cx.same_dim(&format!("`scatter_add`: the source does not fit at axis {i}"), a, b, operands)?;
         }
         Ok(smallvec![Type::new(x.dtype, x.shape.iter().cloned())])
+    }
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new().with("axes", &*self.axes).with("wrap", self.wrap)
+    }
+
+    fn from_attrs(a: &Attrs) -> Result<Self, String> {
+        Ok(ScatterAdd { axes: a.axes("axes")?, wrap: a.bool("wrap")? })
     }
 }

@@ -43,6 +43,17 @@ impl Literal {
         Literal::new(dtype, shape, bytes.into())
     }
 
+    /// From the elements of the text form; `None` where one is not of the dtype or their number is not
+    /// the shape's.
+    pub fn parse_elements<'a>(
+        dtype: DType,
+        shape: Vec<u64>,
+        elements: impl IntoIterator<Item = &'a str>,
+    ) -> Option<Literal> {
+        let parts = elements.into_iter().map(|e| parse_element(dtype, e)).collect::<Option<Vec<_>>>()?;
+        Literal::new(dtype, shape, parts.concat().into())
+    }
+
     pub fn dtype(&self) -> DType {
         self.dtype
     }
@@ -118,8 +129,43 @@ fn decode(dtype: DType, b: &[u8]) -> f64 {
     }
 }
 
+/// One element as text, exact but for the payload of a NaN.
+fn element_text(dtype: DType, b: &[u8]) -> String {
+    match dtype {
+        DType::F32 => format!("{:?}", decode(dtype, b) as f32),
+        DType::F64 | DType::F16 | DType::BF16 => format!("{:?}", decode(dtype, b)),
+        DType::I64 => b.try_into().map_or_else(|_| String::new(), |b| i64::from_ne_bytes(b).to_string()),
+        DType::U64 => b.try_into().map_or_else(|_| String::new(), |b| u64::from_ne_bytes(b).to_string()),
+        DType::Bool => (b[0] != 0).to_string(),
+        _ => format!("{}", decode(dtype, b)),
+    }
+}
+
+fn parse_element(dtype: DType, text: &str) -> Option<Vec<u8>> {
+    match (dtype, text) {
+        (DType::Bool, _) => text.parse().ok().map(|b: bool| vec![b as u8]),
+        (DType::U64, _) => text.parse().ok().map(|n: u64| n.to_ne_bytes().to_vec()),
+        // By way of the dtype itself: through f64 a decimal could round twice.
+        (DType::F32, _) => text.parse().ok().map(|v: f32| v.to_ne_bytes().to_vec()),
+        _ if dtype.is_float() => text.parse().ok().map(|v| encode(dtype, v)),
+        _ => {
+            let n: i64 = text.parse().ok()?;
+            let bytes = encode_int(dtype, n);
+            (decode(dtype, &bytes) == n as f64).then_some(bytes)
+        }
+    }
+}
+
+impl fmt::Display for Literal {
+    /// `f32[2] {1.0, inf}`, `i64 {3}`: [`Literal::parse_elements`] reads the elements back.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let elements = self.bytes.chunks_exact(self.dtype.size()).map(|b| element_text(self.dtype, b));
+        write!(f, "{} {{{}}}", self.ty(), elements.collect::<Vec<_>>().join(", "))
+    }
+}
+
 impl fmt::Debug for Literal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{:?} {:?}", self.dtype, self.shape, self.to_f64())
+        fmt::Display::fmt(self, f)
     }
 }

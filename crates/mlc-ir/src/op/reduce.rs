@@ -3,7 +3,7 @@
 use mlc_diag::Diagnostic;
 use smallvec::smallvec;
 
-use super::{InferCx, OpDef, Types};
+use super::{Attrs, InferCx, OpDef, Types};
 use crate::types::{DType, DTypeKind, Relation, Type};
 
 /// Reduces over `axes` (ascending, at least one), which the result lacks. The order of additions is
@@ -52,6 +52,15 @@ impl ReduceKind {
         }
     }
 
+    /// The kind of this name.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn find(name: &str) -> Result<ReduceKind, String> {
+        let found = ReduceKind::ALL.into_iter().find(|k| k.name() == name);
+        found.ok_or_else(|| format!("`{name}` is not a reduction"))
+    }
+
     /// Has an empty axis no result? (The others give their identity.)
     pub fn needs_elements(self) -> bool {
         matches!(self, ReduceKind::Max | ReduceKind::Min | ReduceKind::ArgMax | ReduceKind::ArgMin)
@@ -94,5 +103,13 @@ impl OpDef for Reduce {
             if matches!(self.kind, ReduceKind::ArgMax | ReduceKind::ArgMin) { DType::I64 } else { x.dtype };
         let kept = x.shape.iter().enumerate().filter(|(i, _)| !self.axes.contains(i)).map(|(_, d)| d.clone());
         Ok(smallvec![Type::new(dtype, kept)])
+    }
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new().with("kind", self.kind.name()).with("axes", &*self.axes)
+    }
+
+    fn from_attrs(a: &Attrs) -> Result<Self, String> {
+        Ok(Reduce { kind: ReduceKind::find(a.str("kind")?)?, axes: a.axes("axes")? })
     }
 }

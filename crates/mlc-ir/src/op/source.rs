@@ -3,7 +3,7 @@
 use mlc_diag::Diagnostic;
 use smallvec::smallvec;
 
-use super::{InferCx, Literal, OpDef, Types};
+use super::{Attrs, InferCx, Literal, OpDef, Types};
 use crate::types::{DType, Dim, Shape, Symbol, Type};
 
 /// An input of the entry, by name; on the host until placed.
@@ -55,6 +55,14 @@ impl OpDef for Input {
         cx.arity(Self::NAME, 0, operands)?;
         Ok(smallvec![self.ty.clone()])
     }
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new().with("name", &*self.name).with("type", self.ty.clone())
+    }
+
+    fn from_attrs(a: &Attrs) -> Result<Self, String> {
+        Ok(Input { name: a.symbol("name")?, ty: a.ty("type")? })
+    }
 }
 
 impl OpDef for State {
@@ -63,6 +71,14 @@ impl OpDef for State {
     fn infer(&self, cx: &mut InferCx<'_>, operands: &[Type]) -> Result<Types, Diagnostic> {
         cx.arity(Self::NAME, 0, operands)?;
         Ok(smallvec![self.ty.clone()])
+    }
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new().with("path", &*self.path).with("type", self.ty.clone())
+    }
+
+    fn from_attrs(a: &Attrs) -> Result<Self, String> {
+        Ok(State { path: a.symbol("path")?, ty: a.ty("type")? })
     }
 }
 
@@ -73,6 +89,14 @@ impl OpDef for Constant {
         cx.arity(Self::NAME, 0, operands)?;
         Ok(smallvec![self.value.ty()])
     }
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new().with("value", self.value.clone())
+    }
+
+    fn from_attrs(a: &Attrs) -> Result<Self, String> {
+        Ok(Constant { value: a.literal("value")? })
+    }
 }
 
 impl OpDef for DimScalar {
@@ -81,6 +105,14 @@ impl OpDef for DimScalar {
     fn infer(&self, cx: &mut InferCx<'_>, operands: &[Type]) -> Result<Types, Diagnostic> {
         cx.arity(Self::NAME, 0, operands)?;
         Ok(smallvec![Type::scalar(DType::I64)])
+    }
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new().with("dim", self.dim.clone())
+    }
+
+    fn from_attrs(a: &Attrs) -> Result<Self, String> {
+        Ok(DimScalar { dim: a.dim("dim")? })
     }
 }
 
@@ -93,6 +125,14 @@ impl OpDef for Iota {
         cx.axis(self.axis, &ty)?;
         Ok(smallvec![ty])
     }
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new().with("dtype", self.dtype).with("shape", &*self.shape).with("axis", self.axis)
+    }
+
+    fn from_attrs(a: &Attrs) -> Result<Self, String> {
+        Ok(Iota { dtype: a.dtype("dtype")?, shape: a.shape("shape")?, axis: a.axis("axis")? })
+    }
 }
 
 impl OpDef for RandomBits {
@@ -101,5 +141,13 @@ impl OpDef for RandomBits {
     fn infer(&self, cx: &mut InferCx<'_>, operands: &[Type]) -> Result<Types, Diagnostic> {
         cx.arity(Self::NAME, 2, operands)?;
         Ok(smallvec![Type::new(DType::U32, self.shape.iter().cloned())])
+    }
+
+    fn attrs(&self) -> Attrs {
+        Attrs::new().with("site", self.site).with("shape", &*self.shape)
+    }
+
+    fn from_attrs(a: &Attrs) -> Result<Self, String> {
+        Ok(RandomBits { site: a.u32("site")?, shape: a.shape("shape")? })
     }
 }

@@ -6,20 +6,13 @@
 use mlc_diag::Diagnostic;
 use smallvec::smallvec;
 
-use super::{InferCx, OpDef, Types};
+use super::{Attrs, InferCx, OpDef, Types};
 use crate::types::{DType, DTypeKind, Type};
 
 /// `f(operands...)` at every element.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Elementwise {
     pub f: ScalarFn,
-}
-
-/// Conversion to another dtype: float to float rounds to nearest even, float to integer truncates and
-/// saturates (NaN to 0), integers wrap, anything to bool is `x != 0`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Cast {
-    pub to: DType,
 }
 
 /// Which dtypes a function takes and what it returns.
@@ -78,6 +71,7 @@ scalar_fns! {
     Log1p "log1p" 1 Float;
     Sin "sin" 1 Float;
     Cos "cos" 1 Float;
+    Tan "tan" 1 Float;
     Tanh "tanh" 1 Float;
     Erf "erf" 1 Float;
     Sigmoid "sigmoid" 1 Float;
@@ -113,6 +107,10 @@ scalar_fns! {
 impl ScalarFn {
     pub fn find(name: &str) -> Option<ScalarFn> {
         ScalarFn::ALL.iter().copied().find(|f| f.name() == name)
+    }
+
+    fn from_text(name: &str) -> Result<ScalarFn, String> {
+        ScalarFn::find(name).ok_or_else(|| format!("`{name}` is not an elementwise function"))
     }
 
     /// May the operands be of this dtype (the last ones, for `select`)?
@@ -179,13 +177,12 @@ impl OpDef for Elementwise {
         }
         Ok(smallvec![Type::new(self.f.result(first.dtype), shaped.shape.iter().cloned())])
     }
-}
 
-impl OpDef for Cast {
-    const NAME: &'static str = "cast";
+    fn attrs(&self) -> Attrs {
+        Attrs::new().with("f", self.f.name())
+    }
 
-    fn infer(&self, cx: &mut InferCx<'_>, operands: &[Type]) -> Result<Types, Diagnostic> {
-        cx.arity(Self::NAME, 1, operands)?;
-        Ok(smallvec![Type::new(self.to, operands[0].shape.iter().cloned())])
+    fn from_attrs(a: &Attrs) -> Result<Self, String> {
+        Ok(Elementwise { f: ScalarFn::from_text(a.str("f")?)? })
     }
 }

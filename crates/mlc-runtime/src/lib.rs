@@ -1,1 +1,11 @@
-//! mlc-runtime
+//! What runs programs: tensors on the host, files, data.
+//!
+//! - [`host`]: tensors in host memory, aligned or mapped from a file.
+//! - [`files`]: readers and writers of idx, npy, npz, safetensors, csv and text; the decoded cache.
+//! - [`data`]: datasets, shuffling, batches, prefetching.
+
+pub mod data;
+pub mod files;
+pub mod host;
+
+pub use host::HostTensor;

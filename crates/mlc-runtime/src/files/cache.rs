@@ -1,0 +1,82 @@
+//! Unpacked copies of compressed files, so that a second run maps them instead of unpacking again.
+//!
+//! An entry is found by the BLAKE3 hash of the compressed bytes, so that it is right wherever the file
+//! lies and whenever it was changed. It is a file of 64 bytes of header (magic, length, checksum of
+//! the content) and the content. Entries are written under another name and renamed, never changed,
+//! and may be deleted at any time. One that is damaged counts as absent and is replaced. A cache that
+//! cannot be written is no error: the next run unpacks again.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::atomic;
+use crate::host::Bytes;
+
+const MAGIC: &[u8; 16] = b"mlc unpacked v1\n";
+const HEADER: usize = 64;
+
+/// A folder of unpacked copies, or none.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    folder: Option<PathBuf>,
+}
+
+impl Cache {
+    /// The folder `MLC_CACHE_DIR` names, else mlc's in the user's cache folder; none where there is
+    /// neither.
+    pub fn user() -> Cache {
+        let from_env = std::env::var_os("MLC_CACHE_DIR").filter(|d| !d.is_empty()).map(PathBuf::from);
+        let of_user = || Some(directories::ProjectDirs::from("", "", "mlc")?.cache_dir().to_path_buf());
+        Cache { folder: from_env.or_else(of_user) }
+    }
+
+    pub fn at(folder: impl Into<PathBuf>) -> Cache {
+        Cache { folder: Some(folder.into()) }
+    }
+
+    /// Keeps nothing and finds nothing.
+    pub fn disabled() -> Cache {
+        Cache { folder: None }
+    }
+
+    pub fn is_disabled(&self) -> bool {
+        self.folder.is_none()
+    }
+
+    pub(super) fn key(compressed: &[u8]) -> String {
+        blake3::hash(compressed).to_hex().to_string()
+    }
+
+    fn path(&self, key: &str) -> Option<PathBuf> {
+        Some(self.folder.as_ref()?.join("unpacked").join(key))
+    }
+
+    /// The content of a whole and undamaged entry.
+    pub(super) fn get(&self, key: &str) -> Option<Bytes> {
+        let file = Bytes::map(&File::open(self.path(key)?).ok()?).ok()?;
+        let content = file.slice(HEADER..file.len())?;
+        (file[..HEADER] == header(&content)).then_some(content)
+    }
+
+    /// Adds an entry; returns whether that could be done.
+    pub(super) fn put(&self, key: &str, content: &[u8]) -> bool {
+        let Some(path) = self.path(key) else { return false };
+        let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        // Not synced: the checksum tells an entry that the disk lost half of.
+        folder.is_ok()
+            && atomic::replace(&path, false, |w| {
+                w.write_all(&header(content))?;
+                w.write_all(content)
+            })
+            .is_ok()
+    }
+}
+
+fn header(content: &[u8]) -> [u8; HEADER] {
+    let mut h = [0; HEADER];
+    h[..16].copy_from_slice(MAGIC);
+    h[16..24].copy_from_slice(&(content.len() as u64).to_le_bytes());
+    h[24..56].copy_from_slice(blake3::hash(content).as_bytes());
+    h
+}

@@ -16,11 +16,108 @@ pub struct Entry {
 }
 
 /// All entries, sorted by code.
-pub const ENTRIES: &[Entry] = &[Entry {
-    code: "E9999",
-    title: "internal compiler error",
-    text: "mlc found that it broke one of its own rules. Your model may be fine. Please report the message, the .mlg file and `mlc --version`.",
-}];
+pub const ENTRIES: &[Entry] = &[
+    Entry {
+        code: "E0701",
+        title: "unreadable file",
+        text: "The file is not there, is a folder, or may not be read. Paths of sources are relative to the file that holds the `dataset` item, `weights` and `save` to the train block's file, and paths on the command line to the working directory. The note names the first folder that does not exist.",
+    },
+    Entry {
+        code: "E0702",
+        title: "damaged data file",
+        text: "The file is not what its format asks for: a wrong first byte, a header that contradicts itself, too few bytes (the file was cut off), or bytes after the end. Nothing of it is used. Fetch or write the file again; if another program wrote it, check that it wrote this format and not one that shares its extension.",
+    },
+    Entry {
+        code: "E0703",
+        title: "unsuitable file format",
+        text: "mlc tells a file's format by its name (.npy, .npz, .safetensors; .idx, .csv and .txt are read too), and this one's name says nothing, or its format cannot hold what is asked for: several arrays need .npz or .safetensors, and text is u8.",
+    },
+    Entry {
+        code: "E0704",
+        title: "element type without a dtype",
+        text: "The file's elements have a type that mlc has none for (complex, strings, 8-bit floats), or the array's dtype has no place in the file format: NumPy files cannot hold bf16. Save the array as one of bool, u8, i8, i16, i32, i64, f16, f32, f64, or write .safetensors. Unsigned 16-bit integers are read as i32.",
+    },
+    Entry {
+        code: "E0705",
+        title: "missing key or column",
+        text: "The archive has no array, or the table no column, of that name; the note lists what is there. A key may be left out only where the archive holds exactly one array.",
+    },
+    Entry {
+        code: "E0706",
+        title: "dtype of a field",
+        text: "The file's elements are not of the declared dtype. Reading never converts, for what a file holds decides what crosses to the device:\n\n```mlg\nlabel: u8 = idx(\"labels.gz\")     // not i64, if the file holds bytes\n```\nDeclare what the file holds and cast where it is used: `label.cast(i64)`.",
+    },
+    Entry {
+        code: "E0707",
+        title: "dims of a field",
+        text: "The file's shape is not the declared one. A field declares one sample; the file's first axis counts the samples. So `image: u8[28, 28]` reads a file of shape `[60000, 28, 28]`. A `shared` field declares the whole array.",
+    },
+    Entry {
+        code: "E0708",
+        title: "fields of unequal lengths",
+        text: "Every sample has a value of every field, so the sources of a dataset must be equally long. The labels name the files and their lengths. `shared` fields are whole arrays and may have any length.",
+    },
+    Entry {
+        code: "E0709",
+        title: "dim with two sizes",
+        text: "A named dim in field types is bound by the files, and two fields bind it to different sizes. Either a file is the wrong one, or the dims are different things and need different names.",
+    },
+    Entry {
+        code: "E0710",
+        title: "bad cell in a table",
+        text: "A cell of a csv file is empty or not a value of the field's dtype; the message names line and column. Bools are `true`, `false`, `1`, `0`; integers have no decimal point.",
+    },
+    Entry {
+        code: "E0711",
+        title: "out of memory for data",
+        text: "The array or batch does not fit into this machine's memory. Use smaller batches, fewer samples (`.take`), or a smaller dtype. Uncompressed files of 1 MiB and more are mapped, not read, and need no memory of their own.",
+    },
+    Entry {
+        code: "E0712",
+        title: "unwritable file",
+        text: "The file could not be written: no permission, no space, no such folder. Files are written under another name and then renamed, so that what was there before is still there and whole.",
+    },
+    Entry {
+        code: "E0713",
+        title: "no samples",
+        text: "The dataset is empty, or `.skip`, `.take` and `.batch(.., drop_last: true)` leave no batch of it.",
+    },
+    Entry {
+        code: "E0714",
+        title: "index of a source",
+        text: "`npy(\"edges.npy\")[2]` takes the third part along the first axis, and the array has fewer. Negative indices count from the end.",
+    },
+    Entry {
+        code: "E0715",
+        title: "source not built yet",
+        text: "This source is part of the language but not of this version. Convert the files to one array and read it with `npy(..)`.",
+    },
+    Entry {
+        code: "E0716",
+        title: "bad argument of a source or pipeline",
+        text: "Windows, strides and batches are at least 1, `random(..)` needs bounds between which the dtype has values and dims that are numbers, a shuffle orders at most 4294967295 samples, and zipped datasets have no field name in common.",
+    },
+    Entry {
+        code: "E0717",
+        title: "field fed by the caller",
+        text: "A field without a source gets its values from the program that calls the step. `mlc run` has nobody to ask: give the field a source, or embed mlc and pass the values to `train_step`.",
+    },
+    Entry {
+        code: "E0718",
+        title: "cannot resume in the data",
+        text: "The checkpoint's place in the data lies beyond the end of an epoch, so the data or the batch size are not those of the run that was saved. Resume with the same, or start anew from the saved weights (`--weights`).",
+    },
+    Entry {
+        code: "E0719",
+        title: "no thread",
+        text: "The system refused a thread for reading data. The limit on processes or threads (`ulimit -u`) is too low.",
+    },
+    Entry {
+        code: "E9999",
+        title: "internal compiler error",
+        text: "mlc found that it broke one of its own rules. Your model may be fine. Please report the message, the .mlg file and `mlc --version`.",
+    },
+];
 
 /// Looks a code up, in any letter case.
 pub fn find(code: &str) -> Option<&'static Entry> {

@@ -1,0 +1,314 @@
+//! The executor for plans whose memory is the host's: a flat array of calls with pointers resolved once.
+//!
+//! Invariants: every pointer in `args` lies in an arena that the session owns or shares; calls run in plan
+//! order; [`HostSession::run`] allocates nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mlc_diag::Diagnostic;
+use mlc_ir::loops::{ArenaKind, BufferId, FaultRecord, Mode, Place, Plan, Role};
+
+use super::backend::{CompileStats, Executable, Session};
+use super::fault::Fault;
+use super::memory::HostMemory;
+use super::state::StateStore;
+
+/// Compiled code of one kernel.
+pub trait HostKernel: Send + Sync {
+    /// Runs the whole kernel.
+    ///
+    /// # Safety
+    /// `args` points to one pointer for each argument of the kernel, then, if the kernel has fault sites, one
+    /// to a [`FaultRecord`]. Each is valid for its argument's length and mode, aligned as it asks, and none
+    /// aliases another except where the kernel allows it. `scratch` has [`HostKernel::scratch_bytes`],
+    /// aligned to [`super::ALIGN`].
+    unsafe fn run(&self, args: *const *mut u8, scratch: *mut u8);
+
+    /// Bytes of working memory.
+    fn scratch_bytes(&self) -> u64;
+}
+
+/// A plan with the code of its kernels.
+pub struct HostExecutable {
+    plan: Arc<Plan>,
+    /// For each kernel of the plan's program.
+    kernels: Vec<Arc<dyn HostKernel>>,
+    /// The constants, laid out as the plan's const arenas; `None` for other arenas.
+    consts: Vec<Option<Arc<HostMemory>>>,
+    writes_state: bool,
+    stats: CompileStats,
+}
+
+impl HostExecutable {
+    pub fn new(
+        plan: Arc<Plan>,
+        kernels: Vec<Arc<dyn HostKernel>>,
+        stats: CompileStats,
+    ) -> Result<HostExecutable, Diagnostic> {
+        check(&plan, kernels.len()).map_err(|what| Diagnostic::bug(format!("plan {}: {what}", plan.program.name)))?;
+        let consts = const_arenas(&plan)?;
+        let writes_state = plan.program.calls.iter().any(|call| {
+            let kernel = plan.program.kernel_of(call);
+            call.args.iter().zip(&kernel.args).any(|(slice, arg)| {
+                arg.mode != Mode::Read && matches!(plan.program.buffer(slice.buffer).role, Role::State(_))
+            })
+        });
+        Ok(HostExecutable { plan, kernels, consts, writes_state, stats })
+    }
+}
+
+/// P5, P6 and bounds, because what follows goes by raw pointers.
+fn check(plan: &Plan, kernels: usize) -> Result<(), String> {
+    let p = &plan.program;
+    if p.kernels.len() != kernels || plan.places.len() != p.buffers.len() {
+        return Err("kernels or places are missing".into());
+    }
+    for (buffer, place) in p.buffers.iter().zip(&plan.places) {
+        let arena = plan.arenas.get(place.arena.ix()).ok_or("no such arena")?;
+        let end = place.offset.checked_add(place.bytes).ok_or("offset overflow")?;
+        if end > arena.bytes || buffer.bytes() > place.bytes {
+            return Err(format!("{} does not fit its place", buffer.name));
+        }
+    }
+    for call in &p.calls {
+        let kernel = p.kernels.get(call.kernel.ix()).ok_or("no such kernel")?;
+        if kernel.args.len() != call.args.len() {
+            return Err(format!("P6: {} is called with {} arguments", kernel.name, call.args.len()));
+        }
+        for (arg, slice) in kernel.args.iter().zip(&call.args) {
+            let buffer = p.buffers.get(slice.buffer.ix()).ok_or("no such buffer")?;
+            let end = slice.offset.checked_add(slice.len).ok_or("slice overflow")?;
+            if buffer.dtype != arg.dtype || slice.len != arg.len || end > buffer.len {
+                return Err(format!("P6: {} does not fit argument {} of {}", buffer.name, arg.name, kernel.name));
+            }
+            let at = plan.places[slice.buffer.ix()].offset + slice.offset * arg.dtype.size() as u64;
+            if !at.is_multiple_of(u64::from(arg.align.max(1))) {
+                return Err(format!("P5: {} is not aligned for {}", buffer.name, kernel.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn const_arenas(plan: &Plan) -> Result<Vec<Option<Arc<HostMemory>>>, Diagnostic> {
+    let mut arenas = Vec::with_capacity(plan.arenas.len());
+    for arena in &plan.arenas {
+        arenas.push(match arena.kind {
+            ArenaKind::Const => Some(HostMemory::zeroed(arena.bytes, arena.align as usize)?),
+            _ => None,
+        });
+    }
+    for (buffer, place) in plan.program.buffers.iter().zip(&plan.places) {
+        let Role::Const(id) = buffer.role else { continue };
+        let bytes = plan.program.consts.get(id.ix()).map(|c| &c.bytes[..]);
+        let memory = arenas.get_mut(place.arena.ix()).and_then(Option::as_mut);
+        match (bytes, memory) {
+            (Some(bytes), Some(memory)) if bytes.len() as u64 == buffer.bytes() => {
+                let at = place.offset as usize;
+                memory.as_mut_slice()[at..at + bytes.len()].copy_from_slice(bytes);
+            }
+            _ => return Err(Diagnostic::bug(format!("constant {} has no place", buffer.name))),
+        }
+    }
+    Ok(arenas.into_iter().map(|a| a.map(Arc::new)).collect())
+}
+
+impl Executable for HostExecutable {
+    fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    fn stats(&self) -> &CompileStats {
+        &self.stats
+    }
+
+    fn session(self: Arc<Self>, state: Arc<StateStore>) -> Result<Box<dyn Session>, Diagnostic> {
+        Ok(Box::new(HostSession::new(self, state)?))
+    }
+}
+
+/// One call: which kernel, where its pointers start.
+struct Instr {
+    kernel: Arc<dyn HostKernel>,
+    args: u32,
+    faults: bool,
+}
+
+/// A session of a [`HostExecutable`].
+pub struct HostSession {
+    code: Arc<HostExecutable>,
+    state: Arc<StateStore>,
+    instrs: Vec<Instr>,
+    args: Vec<*mut u8>,
+    /// For each arena of the plan: own memory (Io, Temp) or none (State, Const, Scratch).
+    arenas: Vec<Option<HostMemory>>,
+    scratch: HostMemory,
+    fault: Box<FaultRecord>,
+}
+
+// SAFETY: the pointers go into memory that the session owns or holds by `Arc`; access to the shared state is
+// under its lock, constants are only read.
+unsafe impl Send for HostSession {}
+
+impl HostSession {
+    pub fn new(code: Arc<HostExecutable>, state: Arc<StateStore>) -> Result<HostSession, Diagnostic> {
+        let plan = code.plan.clone();
+        let mut arenas = Vec::with_capacity(plan.arenas.len());
+        let mut bases = Vec::with_capacity(plan.arenas.len());
+        for (arena, consts) in plan.arenas.iter().zip(&code.consts) {
+            let (own, base) = match (arena.kind, consts) {
+                (_, Some(c)) => (None, c.base()),
+                (ArenaKind::State, _) => {
+                    let memory = state.memory(arena.device, arena.bytes);
+                    (None, memory.ok_or_else(|| Diagnostic::bug("a session without its state"))?.base())
+                }
+                // Scratch is the executor's own: one block as large as the largest need.
+                (ArenaKind::Scratch, _) => (None, std::ptr::null_mut()),
+                _ => {
+                    let own = HostMemory::zeroed(arena.bytes, arena.align as usize)?;
+                    let base = own.base();
+                    (Some(own), base)
+                }
+            };
+            arenas.push(own);
+            bases.push(base);
+        }
+        let scratch = code.kernels.iter().map(|k| k.scratch_bytes()).max().unwrap_or(0);
+        let mut session = HostSession {
+            scratch: HostMemory::zeroed(scratch, super::ALIGN)?,
+            instrs: Vec::with_capacity(plan.program.calls.len()),
+            args: Vec::new(),
+            fault: Box::default(),
+            arenas,
+            state,
+            code,
+        };
+        session.resolve(&plan, &bases);
+        Ok(session)
+    }
+
+    fn resolve(&mut self, plan: &Plan, bases: &[*mut u8]) {
+        let p = &plan.program;
+        let sites: Vec<bool> = p.kernels.iter().map(|k| !k.fault_sites().is_empty()).collect();
+        let fault: *mut FaultRecord = &mut *self.fault;
+        for call in &p.calls {
+            let start = self.args.len() as u32;
+            for slice in &call.args {
+                let place = &plan.places[slice.buffer.ix()];
+                let at = place.offset + slice.offset * p.buffer(slice.buffer).dtype.size() as u64;
+                self.args.push(bases[place.arena.ix()].wrapping_add(at as usize));
+            }
+            let faults = sites[call.kernel.ix()];
+            if faults {
+                self.args.push(fault.cast());
+            }
+            let kernel = self.code.kernels[call.kernel.ix()].clone();
+            self.instrs.push(Instr { kernel, args: start, faults });
+        }
+    }
+
+    fn run_calls(&mut self, mut after: impl FnMut(&mut Self, usize)) {
+        let state = self.state.clone();
+        let _alone = self.code.writes_state.then(|| state.alone());
+        let _shared = (!self.code.writes_state).then(|| state.shared());
+        *self.fault = FaultRecord::default();
+        for i in 0..self.instrs.len() {
+            let instr = &self.instrs[i];
+            // SAFETY: `resolve` laid out the pointers as the kernel's arguments ask and `check` proved the bounds;
+            // the planner's verifier proved that lives do not overlap; the state's lock is held.
+            unsafe { instr.kernel.run(self.args.as_ptr().add(instr.args as usize), self.scratch.base()) };
+            if instr.faults {
+                // SAFETY: the kernel wrote through a pointer to the box; nobody else has it.
+                let record = unsafe { &mut *std::ptr::from_mut(&mut *self.fault) };
+                if record.site != 0 && record.call == 0 {
+                    record.call = i as u64 + 1;
+                }
+            }
+            after(self, i);
+        }
+    }
+
+    /// Runs with every temporary filled with ones (NaN in floats) before its first and after its last call, so
+    /// that a wrong plan shows.
+    pub fn run_poisoned(&mut self) {
+        let plan = self.code.plan.clone();
+        for (arena, memory) in plan.arenas.iter().zip(&mut self.arenas) {
+            if let (ArenaKind::Temp, Some(memory)) = (arena.kind, memory) {
+                memory.as_mut_slice().fill(0xff);
+            }
+        }
+        self.scratch.as_mut_slice().fill(0xff);
+        self.run_calls(|session, i| {
+            for (buffer, place) in plan.program.buffers.iter().zip(&plan.places) {
+                let over = place.live.is_some_and(|(_, last)| last.ix() == i);
+                if buffer.role == Role::Temp && over {
+                    session.poison(place);
+                }
+            }
+            session.scratch.as_mut_slice().fill(0xff);
+        });
+    }
+
+    fn poison(&mut self, place: &Place) {
+        if let Some(memory) = &mut self.arenas[place.arena.ix()] {
+            let at = place.offset as usize;
+            memory.as_mut_slice()[at..at + place.bytes as usize].fill(0xff);
+        }
+    }
+
+    /// The bytes of an input or output.
+    fn bytes_of(&mut self, id: BufferId, roles: &[Role], len: usize) -> Result<&mut [u8], Diagnostic> {
+        let plan = &self.code.plan;
+        let wrong = |what: &str| Diagnostic::bug(format!("{id} of {} {what}", plan.program.name));
+        let buffer = plan.program.buffers.get(id.ix()).ok_or_else(|| wrong("does not exist"))?;
+        if !roles.contains(&buffer.role) {
+            return Err(wrong("is not accessible from outside"));
+        }
+        if buffer.bytes() != len as u64 {
+            return Err(wrong(&format!("has {} bytes, not {len}", buffer.bytes())));
+        }
+        let place = plan.places[id.ix()];
+        let memory = self.arenas[place.arena.ix()].as_mut();
+        let at = place.offset as usize;
+        let bytes = memory.and_then(|m| m.as_mut_slice().get_mut(at..at + len));
+        bytes.ok_or_else(|| Diagnostic::bug(format!("{id} has no memory of its own")))
+    }
+}
+
+impl Session for HostSession {
+    fn plan(&self) -> &Arc<Plan> {
+        &self.code.plan
+    }
+
+    fn write(&mut self, input: BufferId, bytes: &[u8]) -> Result<(), Diagnostic> {
+        self.bytes_of(input, &[Role::Input], bytes.len())?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<(), Diagnostic> {
+        self.run_calls(|_, _| {});
+        Ok(())
+    }
+
+    fn fault(&mut self) -> Option<Fault> {
+        Fault::from_record(&self.code.plan, &self.fault)
+    }
+
+    fn read(&mut self, output: BufferId, out: &mut [u8]) -> Result<(), Diagnostic> {
+        out.copy_from_slice(self.bytes_of(output, &[Role::Output, Role::Input], out.len())?);
+        Ok(())
+    }
+
+    fn run_timed(&mut self, times: &mut [Duration]) -> Result<(), Diagnostic> {
+        let mut last = Instant::now();
+        self.run_calls(|_, i| {
+            let now = Instant::now();
+            if let Some(t) = times.get_mut(i) {
+                *t += now - last;
+            }
+            last = now;
+        });
+        Ok(())
+    }
+}

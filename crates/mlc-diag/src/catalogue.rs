@@ -113,6 +113,21 @@ pub const ENTRIES: &[Entry] = &[
         text: "The system refused a thread for reading data. The limit on processes or threads (`ulimit -u`) is too low.",
     },
     Entry {
+        code: "E0801",
+        title: "index out of range",
+        text: "An index that comes from data (a label, a token id, an argument of `gather`) lies outside its axis. The run went on with the nearest valid element, so that no memory was touched that should not be; its results are not to be used. The label shows the line that indexes. Usual causes: labels that start at 1, a vocabulary larger than the embedding, padding ids such as -1.",
+    },
+    Entry {
+        code: "E0802",
+        title: "out of memory",
+        text: "The system refused the memory that the plan needs. The sizes are known before anything runs: `mlc check` prints them by part. A smaller batch, `remat` or lower precision need less.",
+    },
+    Entry {
+        code: "E0803",
+        title: "code generation failed",
+        text: "The machine-code generator refused a kernel or this machine: an instruction set that mlc cannot emit for, or a limit of the generator. The message names the kernel.",
+    },
+    Entry {
         code: "E9999",
         title: "internal compiler error",
         text: "mlc found that it broke one of its own rules. Your model may be fine. Please report the message, the .mlg file and `mlc --version`.",

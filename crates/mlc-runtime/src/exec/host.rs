@@ -144,7 +144,8 @@ pub struct HostSession {
     /// For each arena of the plan: own memory (Io, Temp) or none (State, Const, Scratch).
     arenas: Vec<Option<HostMemory>>,
     scratch: HostMemory,
-    fault: Box<FaultRecord>,
+    /// Holds the [`FaultRecord`].
+    fault: HostMemory,
 }
 
 // SAFETY: the pointers go into memory that the session owns or holds by `Arc`; access to the shared state is
@@ -179,7 +180,7 @@ impl HostSession {
             scratch: HostMemory::zeroed(scratch, super::ALIGN)?,
             instrs: Vec::with_capacity(plan.program.calls.len()),
             args: Vec::new(),
-            fault: Box::default(),
+            fault: HostMemory::zeroed(size_of::<FaultRecord>() as u64, super::ALIGN)?,
             arenas,
             state,
             code,
@@ -191,7 +192,7 @@ impl HostSession {
     fn resolve(&mut self, plan: &Plan, bases: &[*mut u8]) {
         let p = &plan.program;
         let sites: Vec<bool> = p.kernels.iter().map(|k| !k.fault_sites().is_empty()).collect();
-        let fault: *mut FaultRecord = &mut *self.fault;
+        let fault = self.fault.base();
         for call in &p.calls {
             let start = self.args.len() as u32;
             for slice in &call.args {
@@ -201,7 +202,7 @@ impl HostSession {
             }
             let faults = sites[call.kernel.ix()];
             if faults {
-                self.args.push(fault.cast());
+                self.args.push(fault);
             }
             let kernel = self.code.kernels[call.kernel.ix()].clone();
             self.instrs.push(Instr { kernel, args: start, faults });
@@ -212,17 +213,20 @@ impl HostSession {
         let state = self.state.clone();
         let _alone = self.code.writes_state.then(|| state.alone());
         let _shared = (!self.code.writes_state).then(|| state.shared());
-        *self.fault = FaultRecord::default();
+        let record: *mut FaultRecord = self.fault.base().cast();
+        // SAFETY: the block is as large as a record and aligned; nothing runs yet.
+        unsafe { record.write(FaultRecord::default()) };
         for i in 0..self.instrs.len() {
             let instr = &self.instrs[i];
             // SAFETY: `resolve` laid out the pointers as the kernel's arguments ask and `check` proved the bounds;
             // the planner's verifier proved that lives do not overlap; the state's lock is held.
             unsafe { instr.kernel.run(self.args.as_ptr().add(instr.args as usize), self.scratch.base()) };
             if instr.faults {
-                // SAFETY: the kernel wrote through a pointer to the box; nobody else has it.
-                let record = unsafe { &mut *std::ptr::from_mut(&mut *self.fault) };
-                if record.site != 0 && record.call == 0 {
-                    record.call = i as u64 + 1;
+                // SAFETY: as above; the kernel has returned.
+                unsafe {
+                    if (*record).site != 0 && (*record).call == 0 {
+                        (*record).call = i as u64 + 1;
+                    }
                 }
             }
             after(self, i);
@@ -292,7 +296,9 @@ impl Session for HostSession {
     }
 
     fn fault(&mut self) -> Option<Fault> {
-        Fault::from_record(&self.code.plan, &self.fault)
+        // SAFETY: the block holds a record, zero before the first run; no kernel runs.
+        let record = unsafe { self.fault.base().cast::<FaultRecord>().read() };
+        Fault::from_record(&self.code.plan, &record)
     }
 
     fn read(&mut self, output: BufferId, out: &mut [u8]) -> Result<(), Diagnostic> {

@@ -19,7 +19,8 @@ pub trait Backend: Send + Sync {
     fn describe(&self) -> String;
 
     /// Allocates zeroed memory that lives on `device`.
-    fn allocate(&self, device: Device, bytes: u64, align: usize) -> Result<Box<dyn DeviceMemory>, Diagnostic>;
+    fn allocate(&self, device: Device, bytes: u64, align: usize)
+    -> Result<Box<dyn DeviceMemory>, Diagnostic>;
 
     /// Makes a plan runnable. All of the plan's devices must be of this backend's kind.
     fn compile(&self, plan: Arc<Plan>) -> Result<Arc<dyn Executable>, Diagnostic>;

@@ -46,7 +46,8 @@ impl HostExecutable {
         kernels: Vec<Arc<dyn HostKernel>>,
         stats: CompileStats,
     ) -> Result<HostExecutable, Diagnostic> {
-        check(&plan, kernels.len()).map_err(|what| Diagnostic::bug(format!("plan {}: {what}", plan.program.name)))?;
+        check(&plan, kernels.len())
+            .map_err(|what| Diagnostic::bug(format!("plan {}: {what}", plan.program.name)))?;
         let consts = const_arenas(&plan)?;
         let writes_state = plan.program.calls.iter().any(|call| {
             let kernel = plan.program.kernel_of(call);
@@ -80,7 +81,10 @@ fn check(plan: &Plan, kernels: usize) -> Result<(), String> {
             let buffer = p.buffers.get(slice.buffer.ix()).ok_or("no such buffer")?;
             let end = slice.offset.checked_add(slice.len).ok_or("slice overflow")?;
             if buffer.dtype != arg.dtype || slice.len != arg.len || end > buffer.len {
-                return Err(format!("P6: {} does not fit argument {} of {}", buffer.name, arg.name, kernel.name));
+                return Err(format!(
+                    "P6: {} does not fit argument {} of {}",
+                    buffer.name, arg.name, kernel.name
+                ));
             }
             let at = plan.places[slice.buffer.ix()].offset + slice.offset * arg.dtype.size() as u64;
             if !at.is_multiple_of(u64::from(arg.align.max(1))) {

@@ -3,8 +3,8 @@
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use mlc_diag::Diagnostic;
-use mlc_ir::loops::{Arena, ArenaKind, Place, Plan};
 use mlc_ir::Device;
+use mlc_ir::loops::{Arena, ArenaKind, Place, Plan};
 
 use super::backend::{Backend, DeviceMemory};
 
@@ -58,7 +58,8 @@ impl StateStore {
 
     fn checked(&self, plan: &Plan, place: &Place, len: usize) -> Result<&dyn DeviceMemory, Diagnostic> {
         let arena = plan.arenas.get(place.arena.ix());
-        let memory = arena.filter(|a| a.kind == ArenaKind::State).and_then(|a| self.memory(a.device, a.bytes));
+        let memory =
+            arena.filter(|a| a.kind == ArenaKind::State).and_then(|a| self.memory(a.device, a.bytes));
         let fits = |m: &&dyn DeviceMemory| place.offset.saturating_add(len as u64) <= m.bytes() as u64;
         memory
             .filter(fits)

@@ -3,6 +3,7 @@
 
 pub mod data;
 mod entry;
+pub mod glob;
 mod state;
 mod train;
 

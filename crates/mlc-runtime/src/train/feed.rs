@@ -1,0 +1,124 @@
+//! Batches for entries: the loader, the shared arrays, and one bound call for each batch shape.
+
+use std::sync::Arc;
+
+use mlc_diag::Diagnostics;
+use mlc_ir::program::DataSpec;
+use rustc_hash::FxHashMap;
+
+use super::engine::{Engine, Fed};
+use crate::HostTensor;
+use crate::data::{Batch, Dataset, LoadOptions, Loader, LoaderOptions, Position, Stream, StreamOptions};
+
+/// Data opened and checked, before an order is chosen.
+pub struct Data {
+    datasets: Vec<Arc<Dataset>>,
+    spec: DataSpec,
+    shared: Vec<(String, HostTensor)>,
+}
+
+impl Data {
+    /// # Errors
+    /// Where a file cannot be read or does not hold what the program declares.
+    pub fn open(spec: &DataSpec, options: &LoadOptions) -> Result<Data, Diagnostics> {
+        let datasets: Vec<Arc<Dataset>> = spec
+            .parts
+            .iter()
+            .map(|part| Dataset::load(&part.dataset, options).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        let shared =
+            datasets.iter().flat_map(|d| d.shared().map(|(n, t)| (n.to_string(), t.clone()))).collect();
+        Ok(Data { datasets, spec: spec.clone(), shared })
+    }
+
+    /// # Errors
+    /// Where the pipeline does not fit the data.
+    pub fn stream(&self, options: StreamOptions) -> Result<Stream, Diagnostics> {
+        let parts = self.datasets.iter().cloned().zip(self.spec.parts.iter().map(|p| p.pipeline.clone()));
+        Ok(Stream::new(parts.collect(), options)?)
+    }
+}
+
+/// Where a step's inputs come from. Without data there is one empty record a step, and no epochs end.
+pub struct Feed<'d, C> {
+    loader: Option<Loader>,
+    data: Option<&'d Data>,
+    calls: FxHashMap<(String, Vec<usize>), C>,
+    none_at: Position,
+}
+
+impl<'d, C: Clone> Feed<'d, C> {
+    /// # Errors
+    /// Where the pipeline or the start position does not fit the data.
+    pub fn new(
+        data: Option<&'d Data>, stream: StreamOptions, start: Position, prefetch: usize,
+    ) -> Result<Self, Diagnostics> {
+        let loader = match data {
+            None => None,
+            Some(data) => {
+                let options = LoaderOptions { prefetch, start, epochs: None };
+                Some(Loader::new(data.stream(stream)?, options)?)
+            }
+        };
+        Ok(Feed { loader, data, calls: FxHashMap::default(), none_at: start })
+    }
+
+    pub fn batches_per_epoch(&self) -> Option<u64> {
+        self.loader.as_ref().map(Loader::batches_per_epoch)
+    }
+
+    pub fn rows_per_epoch(&self) -> u64 {
+        self.loader.as_ref().map_or(0, Loader::rows_per_epoch)
+    }
+
+    /// Of the batch that comes next.
+    pub fn position(&self) -> Position {
+        self.loader.as_ref().map_or(self.none_at, Loader::position)
+    }
+
+    /// The next batch; `Ok(None)` at the end of an epoch. Without data: a batch that is `None` inside.
+    ///
+    /// # Errors
+    /// Where the data cannot be read.
+    pub fn next(&mut self) -> Result<Option<Option<Batch>>, Diagnostics> {
+        match &mut self.loader {
+            None => {
+                self.none_at.batch += 1;
+                Ok(Some(None))
+            }
+            Some(loader) => Ok(loader.next_batch()?.map(Some)),
+        }
+    }
+
+    /// Runs `entry` on a batch, compiling it the first time a shape occurs.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn run<E: Engine<Call = C>>(
+        &mut self, engine: &mut E, entry: &str, batch: Option<&Batch>,
+    ) -> Result<C, Diagnostics> {
+        let shared = self.data.map_or(&[][..], |d| &d.shared);
+        let fields = || batch.into_iter().flat_map(Batch::fields);
+        let key = (entry.to_string(), batch.map_or(vec![], |b| b.dims().map(|d| d.1).collect()));
+        let call = match self.calls.get(&key) {
+            Some(call) => call.clone(),
+            None => {
+                let fed: Vec<Fed> = fields()
+                    .map(|(n, t)| Fed { name: n.into(), dtype: t.dtype(), shape: t.shape().to_vec() })
+                    .chain(shared.iter().map(|(n, t)| Fed {
+                        name: n.as_str().into(),
+                        dtype: t.dtype(),
+                        shape: t.shape().to_vec(),
+                    }))
+                    .collect();
+                let call = engine.bind(entry, &fed)?;
+                self.calls.insert(key, call.clone());
+                call
+            }
+        };
+        let bytes: smallvec::SmallVec<[&[u8]; 8]> =
+            fields().map(|(_, t)| t.bytes()).chain(shared.iter().map(|(_, t)| t.bytes())).collect();
+        engine.run(&call, &bytes)?;
+        Ok(call)
+    }
+}

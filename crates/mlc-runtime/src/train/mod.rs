@@ -1,0 +1,24 @@
+//! The training loop: feeds batches to a compiled model, validates, logs, saves and resumes.
+//!
+//! ```text
+//! Train + data --> [micro.. step] [micro.. step] .. | validate | .. --> reports, log, checkpoints, weights
+//! ```
+//! The loop knows entries by name and state by path ([`Engine`]); what a step computes is the
+//! compiler's. A run that is resumed from a checkpoint continues bit for bit: state, data order,
+//! random counters, early stopping.
+
+mod checkpoint;
+mod engine;
+mod feed;
+mod log;
+mod report;
+mod run;
+mod save;
+#[cfg(test)]
+mod tests;
+
+pub use checkpoint::{Checkpoint, Progress};
+pub use engine::{Engine, Fed, Scalar};
+pub use report::{End, Observer, Planned, RunReport, Silent, StepReport, ValidationReport};
+pub use run::{TrainOptions, train, validate};
+pub use save::{load_weights, save_weights};

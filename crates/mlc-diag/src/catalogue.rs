@@ -18,6 +18,61 @@ pub struct Entry {
 /// All entries, sorted by code.
 pub const ENTRIES: &[Entry] = &[
     Entry {
+        code: "E0201",
+        title: "dims that do not match",
+        text: "Two dims that must be equal are not, or are not for every size that the signature allows; the note then gives sizes for which they differ.\n\nOnly a dim of 1 stretches to match another. Check which side has the wrong layout (`transpose`, `reshape`, `unsqueeze`), or state the condition as a fact of the signature: `where h % 4 == 0`.",
+    },
+    Entry {
+        code: "E0202",
+        title: "axis out of range",
+        text: "An axis is not one of the tensor's. Axes count from 0; negative ones count from the end, so `-1` is the last.",
+    },
+    Entry {
+        code: "E0203",
+        title: "dtype that does not fit",
+        text: "An operation got a dtype that it does not take, or two that differ. Integers and floats never mix by themselves: write `x.cast(f32)` where the conversion should happen.",
+    },
+    Entry {
+        code: "E0204",
+        title: "reshape of another number of elements",
+        text: "A reshape keeps the number of elements. One of the new dims may be -1, which stands for what is left over.",
+    },
+    Entry {
+        code: "E0205",
+        title: "slice or pad out of range",
+        text: "Slices never clamp: `x[a:b]` needs 0 <= a <= b <= the dim. Where the bounds depend on dims, state the condition as a fact: `where time <= limit`.",
+    },
+    Entry {
+        code: "E0206",
+        title: "tensors that cannot be joined",
+        text: "`concat` and `stack` take at least one tensor, all of one dtype and rank, whose other dims are equal.",
+    },
+    Entry {
+        code: "E0207",
+        title: "reduction of an axis that may be empty",
+        text: "`max`, `min`, `argmax` and `argmin` have no value for an empty axis. State that it is not: `where n >= 1`.",
+    },
+    Entry {
+        code: "E0401",
+        title: "no validation data",
+        text: "Evaluating a train block needs `validate = ..` data in it.",
+    },
+    Entry {
+        code: "E0402",
+        title: "a run without an end",
+        text: "A train block says how long to train by `epochs = ..` or `steps = ..`; without data only `steps` has a meaning. `--steps` and `--epochs` replace both.",
+    },
+    Entry {
+        code: "E0601",
+        title: "gradient of what is not a float scalar",
+        text: "`grad(y, x)` differentiates a scalar. Reduce y first: `grad(sum(y), x)` or `grad(mean(y), x)`.",
+    },
+    Entry {
+        code: "E0602",
+        title: "gradient by what is not a float",
+        text: "Only floats can be differentiated by. Cast before the binding that you differentiate by.",
+    },
+    Entry {
         code: "E0701",
         title: "unreadable file",
         text: "The file is not there, is a folder, or may not be read. Paths of sources are relative to the file that holds the `dataset` item, `weights` and `save` to the train block's file, and paths on the command line to the working directory. The note names the first folder that does not exist.",
@@ -113,6 +168,31 @@ pub const ENTRIES: &[Entry] = &[
         text: "The system refused a thread for reading data. The limit on processes or threads (`ulimit -u`) is too low.",
     },
     Entry {
+        code: "E0720",
+        title: "the log cannot be written",
+        text: "The file given to `--log` cannot be opened or written: its folder is missing, read-only or full.",
+    },
+    Entry {
+        code: "E0721",
+        title: "the checkpoint folder cannot be made",
+        text: "The folder given to `--checkpoint` does not exist and cannot be made.",
+    },
+    Entry {
+        code: "E0722",
+        title: "not a checkpoint",
+        text: "`--resume` needs a folder that `--checkpoint` wrote. A file of weights alone can be given to `--weights`.",
+    },
+    Entry {
+        code: "E0723",
+        title: "a checkpoint of another model",
+        text: "The states in the checkpoint are not those of this model; the notes list each difference. Nothing was loaded. To start from weights of a similar model, use `--weights` with a file that `--save` wrote.",
+    },
+    Entry {
+        code: "E0724",
+        title: "weights that do not fit the model",
+        text: "Tensors of the weights file are missing, extra, or have another shape or dtype than the model's parameters and buffers; the notes list all of them. Nothing was loaded. `mlc check FILE` prints the model's names; they are PyTorch's.",
+    },
+    Entry {
         code: "E0801",
         title: "index out of range",
         text: "An index that comes from data (a label, a token id, an argument of `gather`) lies outside its axis. The run went on with the nearest valid element, so that no memory was touched that should not be; its results are not to be used. The label shows the line that indexes. Usual causes: labels that start at 1, a vocabulary larger than the embedding, padding ids such as -1.",
@@ -131,6 +211,16 @@ pub const ENTRIES: &[Entry] = &[
         code: "E9999",
         title: "internal compiler error",
         text: "mlc found that it broke one of its own rules. Your model may be fine. Please report the message, the .mlg file and `mlc --version`.",
+    },
+    Entry {
+        code: "W0701",
+        title: "weights converted",
+        text: "A tensor of the weights file had another float dtype than the parameter and was converted.",
+    },
+    Entry {
+        code: "W0801",
+        title: "a loss that is not finite",
+        text: "The loss became NaN or infinite at this step. Mostly the learning rate is too high; `clip_norm = 1.0` also helps. A division by zero or a `log` of zero does the same.",
     },
 ];
 

@@ -94,7 +94,13 @@ impl Checkpoint {
             match self.states.iter().find(|(n, _)| **n == *s.path) {
                 None => problems.push(format!("missing: {} ({})", s.path, s.ty)),
                 Some((_, t)) if Some(t.shape().to_vec()) != s.ty.bound_shape() || t.dtype() != s.ty.dtype => {
-                    problems.push(format!("differs: {} is {}{:?}, the model has {}", s.path, t.dtype(), t.shape(), s.ty));
+                    problems.push(format!(
+                        "differs: {} is {}{:?}, the model has {}",
+                        s.path,
+                        t.dtype(),
+                        t.shape(),
+                        s.ty
+                    ));
                 }
                 Some(_) => {}
             }

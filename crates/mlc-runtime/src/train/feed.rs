@@ -51,7 +51,10 @@ impl<'d, C: Clone> Feed<'d, C> {
     /// # Errors
     /// Where the pipeline or the start position does not fit the data.
     pub fn new(
-        data: Option<&'d Data>, stream: StreamOptions, start: Position, prefetch: usize,
+        data: Option<&'d Data>,
+        stream: StreamOptions,
+        start: Position,
+        prefetch: usize,
     ) -> Result<Self, Diagnostics> {
         let loader = match data {
             None => None,
@@ -65,10 +68,6 @@ impl<'d, C: Clone> Feed<'d, C> {
 
     pub fn batches_per_epoch(&self) -> Option<u64> {
         self.loader.as_ref().map(Loader::batches_per_epoch)
-    }
-
-    pub fn rows_per_epoch(&self) -> u64 {
-        self.loader.as_ref().map_or(0, Loader::rows_per_epoch)
     }
 
     /// Of the batch that comes next.
@@ -95,7 +94,10 @@ impl<'d, C: Clone> Feed<'d, C> {
     /// # Errors
     /// The engine's.
     pub fn run<E: Engine<Call = C>>(
-        &mut self, engine: &mut E, entry: &str, batch: Option<&Batch>,
+        &mut self,
+        engine: &mut E,
+        entry: &str,
+        batch: Option<&Batch>,
     ) -> Result<C, Diagnostics> {
         let shared = self.data.map_or(&[][..], |d| &d.shared);
         let fields = || batch.into_iter().flat_map(Batch::fields);
@@ -104,7 +106,7 @@ impl<'d, C: Clone> Feed<'d, C> {
             Some(call) => call.clone(),
             None => {
                 let fed: Vec<Fed> = fields()
-                    .map(|(n, t)| Fed { name: n.into(), dtype: t.dtype(), shape: t.shape().to_vec() })
+                    .map(|(n, t)| Fed { name: n.into(), dtype: t.dtype, shape: t.shape.to_vec() })
                     .chain(shared.iter().map(|(n, t)| Fed {
                         name: n.as_str().into(),
                         dtype: t.dtype(),
@@ -117,7 +119,7 @@ impl<'d, C: Clone> Feed<'d, C> {
             }
         };
         let bytes: smallvec::SmallVec<[&[u8]; 8]> =
-            fields().map(|(_, t)| t.bytes()).chain(shared.iter().map(|(_, t)| t.bytes())).collect();
+            fields().map(|(_, t)| t.bytes).chain(shared.iter().map(|(_, t)| t.bytes())).collect();
         engine.run(&call, &bytes)?;
         Ok(call)
     }

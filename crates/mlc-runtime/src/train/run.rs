@@ -47,7 +47,11 @@ const PREFETCH: usize = 2;
 /// # Errors
 /// Of data, files, entries and run-time faults. Checkpoints and weights written before stay.
 pub fn train<E: Engine>(
-    engine: &mut E, program: &Program, index: usize, options: &TrainOptions, interrupt: &AtomicBool,
+    engine: &mut E,
+    program: &Program,
+    index: usize,
+    options: &TrainOptions,
+    interrupt: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<RunReport, Diagnostics> {
     let spec = &program.trains[index];
@@ -96,7 +100,11 @@ pub fn train<E: Engine>(
 /// # Errors
 /// As [`train`]; also where the block has no validation data.
 pub fn validate<E: Engine>(
-    engine: &mut E, program: &Program, index: usize, options: &TrainOptions, observer: &mut dyn Observer,
+    engine: &mut E,
+    program: &Program,
+    index: usize,
+    options: &TrainOptions,
+    observer: &mut dyn Observer,
 ) -> Result<ValidationReport, Diagnostics> {
     let spec = &program.trains[index];
     let Some(data) = &spec.validate else {
@@ -137,7 +145,10 @@ impl Entries {
 }
 
 fn load_initial<E: Engine>(
-    engine: &mut E, spec: &Train, options: &TrainOptions, observer: &mut dyn Observer,
+    engine: &mut E,
+    spec: &Train,
+    options: &TrainOptions,
+    observer: &mut dyn Observer,
 ) -> Result<(), Diagnostics> {
     let mut files: Vec<(usize, &str)> = vec![];
     for (i, rule) in spec.weights.iter().enumerate() {
@@ -150,7 +161,8 @@ fn load_initial<E: Engine>(
     let first_match = |path: &str| spec.weights.iter().position(|r| glob::matches(&r.rule.glob, path));
     for (_, file) in &files {
         let wanted = |s: &mlc_ir::program::StateDecl| {
-            first_match(&s.path).is_some_and(|i| spec.weights[i].source == WeightsSource::File(file.to_string()))
+            first_match(&s.path)
+                .is_some_and(|i| spec.weights[i].source == WeightsSource::File(file.to_string()))
         };
         let all = spec.weights.len() == 1;
         let path = spec.base_dir.join(file);
@@ -185,7 +197,11 @@ struct Run<'a, C> {
 }
 
 impl<C: Clone> Run<'_, C> {
-    fn go<E: Engine<Call = C>>(mut self, engine: &mut E, interrupt: &AtomicBool) -> Result<RunReport, Diagnostics> {
+    fn go<E: Engine<Call = C>>(
+        mut self,
+        engine: &mut E,
+        interrupt: &AtomicBool,
+    ) -> Result<RunReport, Diagnostics> {
         let per_epoch = self.feed.batches_per_epoch().map(|b| b.div_ceil(self.spec.accumulate.max(1)));
         let total = self.total_steps(per_epoch)?;
         engine.write_state(system::TOTAL_STEPS, &HostTensor::scalar(total as f32))?;
@@ -201,13 +217,22 @@ impl<C: Clone> Run<'_, C> {
     /// Updates in all, from the options or the file.
     fn total_steps(&self, per_epoch: Option<u64>) -> Result<u64, Diagnostics> {
         let given = self.options.steps.is_some() || self.options.epochs.is_some();
-        let (steps, epochs) =
-            if given { (self.options.steps, self.options.epochs) } else { (self.spec.steps, self.spec.epochs) };
+        let (steps, epochs) = if given {
+            (self.options.steps, self.options.epochs)
+        } else {
+            (self.spec.steps, self.spec.epochs)
+        };
         let by_epochs = match (epochs, per_epoch) {
             (Some(e), Some(n)) => Some(e.saturating_mul(n)),
             (Some(_), None) => {
-                let d = Diagnostic::error("E0402", format!("`{}` has no data, so an epoch has no end", self.spec.name));
-                return Err(d.label(self.spec.span, "this block").hint("give `steps` instead of epochs").into());
+                let d = Diagnostic::error(
+                    "E0402",
+                    format!("`{}` has no data, so an epoch has no end", self.spec.name),
+                );
+                return Err(d
+                    .label(self.spec.span, "this block")
+                    .hint("give `steps` instead of epochs")
+                    .into());
             }
             (None, _) => None,
         };
@@ -215,14 +240,20 @@ impl<C: Clone> Run<'_, C> {
             (Some(a), Some(b)) => Ok(a.min(b)),
             (Some(n), None) | (None, Some(n)) => Ok(n),
             (None, None) => {
-                let d = Diagnostic::error("E0402", format!("`{}` does not say how long to train", self.spec.name));
+                let d = Diagnostic::error(
+                    "E0402",
+                    format!("`{}` does not say how long to train", self.spec.name),
+                );
                 Err(d.label(self.spec.span, "this block").hint("add `epochs = ..` or `steps = ..`").into())
             }
         }
     }
 
     fn updates<E: Engine<Call = C>>(
-        &mut self, engine: &mut E, total: u64, interrupt: &AtomicBool,
+        &mut self,
+        engine: &mut E,
+        total: u64,
+        interrupt: &AtomicBool,
     ) -> Result<End, Diagnostics> {
         while self.progress.step < total {
             if interrupt.load(Ordering::Relaxed) {
@@ -300,7 +331,8 @@ impl<C: Clone> Run<'_, C> {
         }
         self.warned = true;
         let title = format!("the loss is {} at step {}", report.loss(), report.step);
-        let mut d = Diagnostic::warning("W0801", title).hint("lower the learning rate, or set `clip_norm = 1.0`");
+        let mut d =
+            Diagnostic::warning("W0801", title).hint("lower the learning rate, or set `clip_norm = 1.0`");
         if let Some(loss) = self.spec.losses.first() {
             d = d.label(loss.span, "this loss");
         }
@@ -333,7 +365,11 @@ impl<C: Clone> Run<'_, C> {
         Ok(stop)
     }
 
-    fn save_best<E: Engine<Call = C>>(&mut self, engine: &E, report: &ValidationReport) -> Result<(), Diagnostics> {
+    fn save_best<E: Engine<Call = C>>(
+        &mut self,
+        engine: &E,
+        report: &ValidationReport,
+    ) -> Result<(), Diagnostics> {
         let Some(save) = &self.spec.save else { return Ok(()) };
         let Some(SaveBest { by, maximize }) = &save.best else { return Ok(()) };
         let Some(value) = report.value(by) else { return Ok(()) };
@@ -362,7 +398,10 @@ impl<C: Clone> Run<'_, C> {
         files.dedup();
         for file in files {
             let wanted = |s: &mlc_ir::program::StateDecl| {
-                save.rules.iter().find(|(r, _)| glob::matches(&r.glob, &s.path)).is_some_and(|(_, f)| f == file)
+                save.rules
+                    .iter()
+                    .find(|(r, _)| glob::matches(&r.glob, &s.path))
+                    .is_some_and(|(_, f)| f == file)
             };
             let path = self.spec.base_dir.join(file);
             save_weights(engine, &path, &wanted)?;
@@ -373,7 +412,11 @@ impl<C: Clone> Run<'_, C> {
         Ok(())
     }
 
-    fn write_checkpoint<E: Engine<Call = C>>(&mut self, engine: &E, folder: PathBuf) -> Result<(), Diagnostics> {
+    fn write_checkpoint<E: Engine<Call = C>>(
+        &mut self,
+        engine: &E,
+        folder: PathBuf,
+    ) -> Result<(), Diagnostics> {
         Checkpoint::write(&folder, engine, &self.progress)?;
         self.checkpoint = Some(folder);
         Ok(())
@@ -416,7 +459,12 @@ fn better(value: f64, best: Option<f64>, maximize: bool) -> bool {
 }
 
 fn validate_on<E: Engine>(
-    engine: &mut E, data: &Data, entry: &str, seed: u64, step: u64, epoch: u64,
+    engine: &mut E,
+    data: &Data,
+    entry: &str,
+    seed: u64,
+    step: u64,
+    epoch: u64,
 ) -> Result<ValidationReport, Diagnostics> {
     let begun = Instant::now();
     let stream = StreamOptions { seed, shuffle: false };

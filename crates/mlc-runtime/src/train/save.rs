@@ -18,7 +18,9 @@ fn is_weight(s: &StateDecl) -> bool {
 /// # Errors
 /// Where the file cannot be written; an older file is then intact.
 pub fn save_weights<E: Engine>(
-    engine: &E, path: &Path, wanted: &dyn Fn(&StateDecl) -> bool,
+    engine: &E,
+    path: &Path,
+    wanted: &dyn Fn(&StateDecl) -> bool,
 ) -> Result<usize, Diagnostics> {
     let states: Vec<StateDecl> = engine.states().into_iter().filter(|s| is_weight(s) && wanted(s)).collect();
     let tensors: Vec<HostTensor> =
@@ -36,7 +38,11 @@ pub fn save_weights<E: Engine>(
 /// # Errors
 /// Lists every missing, extra and misshapen tensor at once; nothing was changed then.
 pub fn load_weights<E: Engine>(
-    engine: &mut E, path: &Path, cache: &Cache, wanted: &dyn Fn(&StateDecl) -> bool, all: bool,
+    engine: &mut E,
+    path: &Path,
+    cache: &Cache,
+    wanted: &dyn Fn(&StateDecl) -> bool,
+    all: bool,
 ) -> Result<Vec<String>, Diagnostics> {
     let file = safetensors::SafetensorsFile::open(path, cache)?;
     let keys = file.keys();
@@ -61,7 +67,7 @@ pub fn load_weights<E: Engine>(
             found.push((s.path.clone(), tensor));
         } else if tensor.dtype().is_float() && s.ty.dtype.is_float() {
             notes.push(format!("{first} converted from {} to {}", tensor.dtype(), s.ty.dtype));
-            found.push((s.path.clone(), tensor.cast(s.ty.dtype)?));
+            found.push((s.path.clone(), tensor.cast(s.ty.dtype)));
         } else {
             problems.push(format!("dtype: {first} is {}, the model has {}", tensor.dtype(), s.ty.dtype));
         }
@@ -76,7 +82,11 @@ pub fn load_weights<E: Engine>(
     }
     if !problems.is_empty() {
         let n = problems.len();
-        let title = format!("`{}` does not fit the model: {n} problem{}", path.display(), if n == 1 { "" } else { "s" });
+        let title = format!(
+            "`{}` does not fit the model: {n} problem{}",
+            path.display(),
+            if n == 1 { "" } else { "s" }
+        );
         let mut d = Diagnostic::error("E0724", title);
         d.notes = problems;
         return Err(d.hint("names are paths as `mlc check` lists them; nothing was loaded").into());

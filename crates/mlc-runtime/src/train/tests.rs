@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 use mlc_diag::{Diagnostics, Span};
 use mlc_ir::graph::Graph;
 use mlc_ir::program::{
-    DataPart, DataSpec, DatasetSpec, Entry, EntryKind, FieldSpec, Loss, PipelineSpec, Program, RandomSpec, ShuffleSpec,
-    SourceKind, SourceSpec, StateDecl, StateKind, Stop, Train, system,
+    DataPart, DataSpec, DatasetSpec, Entry, EntryKind, FieldSpec, Loss, PipelineSpec, Program, RandomSpec,
+    ShuffleSpec, SourceKind, SourceSpec, StateDecl, StateKind, Stop, Train, system,
 };
 use mlc_ir::{DType, Type};
 
@@ -180,10 +180,12 @@ fn a_resumed_run_ends_with_the_same_bits() {
     for cut in [1, 3, 4, 8] {
         let folder = dir.path().join(format!("at{cut}"));
         let mut first = counter();
-        let options = TrainOptions { steps: Some(cut), checkpoint: Some(folder.clone()), ..Default::default() };
+        let options =
+            TrainOptions { steps: Some(cut), checkpoint: Some(folder.clone()), ..Default::default() };
         go(&mut first, &program(1), &options);
         let mut second = counter();
-        let report = go(&mut second, &program(1), &TrainOptions { resume: Some(folder), ..Default::default() });
+        let report =
+            go(&mut second, &program(1), &TrainOptions { resume: Some(folder), ..Default::default() });
         assert_eq!(report.steps, 9);
         assert_eq!(second.sum.to_bits(), whole.sum.to_bits(), "cut at {cut}");
     }
@@ -199,7 +201,8 @@ fn patience_and_interrupts_end_a_run() {
 
     let dir = tempfile::tempdir().unwrap();
     let options = TrainOptions { interrupt_folder: dir.path().join("saved"), ..Default::default() };
-    let report = train(&mut counter(), &program(1), 0, &options, &AtomicBool::new(true), &mut Silent).unwrap();
+    let report =
+        train(&mut counter(), &program(1), 0, &options, &AtomicBool::new(true), &mut Silent).unwrap();
     assert_eq!((report.end, report.steps), (End::Interrupted, 0));
     assert!(Checkpoint::read(&dir.path().join("saved")).is_ok());
 }

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
 use super::order::{below, generator};
-use crate::host::{HostTensor, ShapeError};
+use crate::host::{Element, HostTensor, Number, ShapeError};
 
 /// A tensor of random values for the field `name`. `run_seed` stands in for a seed not given.
 pub(super) fn tensor(
@@ -64,8 +64,8 @@ fn uniform(rng: &mut ChaCha8Rng, low: f64, high: f64, dtype: DType) -> f64 {
         let x = low + (high - low) * unit(rng);
         let rounded: f64 = match dtype {
             DType::F32 => f64::from(x as f32),
-            DType::F16 => half::f16::from_f64(x).to_f64(),
-            DType::BF16 => half::bf16::from_f64(x).to_f64(),
+            DType::F16 => half::f16::from_number(Number::Float(x)).to_f64(),
+            DType::BF16 => half::bf16::from_number(Number::Float(x)).to_f64(),
             _ => x,
         };
         if rounded < high {

@@ -16,7 +16,7 @@ use mlc_diag::Diagnostic;
 use mlc_ir::DType;
 
 use super::{Cache, error, read_bytes};
-use crate::host::{AlignedBuf, Element, HostTensor, bytes_of};
+use crate::host::{AlignedBuf, Element, HostTensor, Number, bytes_of};
 
 const FORMAT: &str = "csv";
 
@@ -26,18 +26,18 @@ pub fn read(path: &Path, cache: &Cache, columns: &[String], dtype: DType) -> Res
     let bytes = read_bytes(path, cache)?;
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(text);
-    let header = reader.byte_headers().map_err(|e| malformed(&name, &e))?.clone();
+    let header = reader.byte_headers().map_err(|e| malformed(&name, text, &e))?.clone();
     let there: Vec<String> = header.iter().map(|h| String::from_utf8_lossy(h).into_owned()).collect();
     let picked = pick(&name, columns, &there)?;
     let mut values: Vec<u8> = vec![];
     let mut rows = 0;
     let mut record = ByteRecord::new();
-    while reader.read_byte_record(&mut record).map_err(|e| malformed(&name, &e))? {
+    while reader.read_byte_record(&mut record).map_err(|e| malformed(&name, text, &e))? {
         rows += 1;
         for &column in &picked {
             let cell = record.get(column).unwrap_or_default();
             if !push(dtype, cell, &mut values) {
-                let line = record.position().map_or(rows as u64 + 1, ::csv::Position::line);
+                let line = line_of(text, record.position());
                 return Err(not_a_value(&name, line, &there[column], cell, dtype));
             }
         }
@@ -76,8 +76,8 @@ fn push(dtype: DType, cell: &[u8], out: &mut Vec<u8>) -> bool {
     match dtype {
         DType::F64 => number::<f64>(cell, out),
         DType::F32 => number::<f32>(cell, out),
-        DType::F16 => rounded(cell, out, f16::from_f64),
-        DType::BF16 => rounded(cell, out, bf16::from_f64),
+        DType::F16 => rounded(cell, out, |x| f16::from_number(Number::Float(x))),
+        DType::BF16 => rounded(cell, out, |x| bf16::from_number(Number::Float(x))),
         DType::I64 => number::<i64>(cell, out),
         DType::I32 => number::<i32>(cell, out),
         DType::I16 => number::<i16>(cell, out),
@@ -93,7 +93,7 @@ fn push(dtype: DType, cell: &[u8], out: &mut Vec<u8>) -> bool {
     }
 }
 
-fn not_a_value(name: &str, line: u64, column: &str, cell: &[u8], dtype: DType) -> Diagnostic {
+fn not_a_value(name: &str, line: usize, column: &str, cell: &[u8], dtype: DType) -> Diagnostic {
     let shown: String = String::from_utf8_lossy(cell).chars().take(40).collect();
     let what = if cell.is_empty() { "an empty cell".to_string() } else { format!("`{shown}`") };
     Diagnostic::error(
@@ -102,10 +102,17 @@ fn not_a_value(name: &str, line: u64, column: &str, cell: &[u8], dtype: DType) -
     )
 }
 
-fn malformed(name: &str, error: &::csv::Error) -> Diagnostic {
+/// The line a record starts in. Its position is where the one before it ends: empty lines may follow.
+fn line_of(text: &[u8], position: Option<&::csv::Position>) -> usize {
+    let at = position.map_or(0, |p| p.byte() as usize).min(text.len());
+    let empty = text[at..].iter().take_while(|b| matches!(b, b'\n' | b'\r')).count();
+    1 + text[..at + empty].iter().filter(|b| **b == b'\n').count()
+}
+
+fn malformed(name: &str, text: &[u8], error: &::csv::Error) -> Diagnostic {
     match error.kind() {
         ::csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
-            let line = pos.as_ref().map_or(0, ::csv::Position::line);
+            let line = line_of(text, pos.as_ref());
             let what = format!("line {line} has {len} fields, the header line has {expected_len}");
             error::malformed(&name, FORMAT, what)
         }

@@ -1,4 +1,4 @@
-//! Conversions between dtypes, each rounded once (integers beyond 2^53 to the half floats: twice).
+//! Conversions between dtypes, each rounded at most once.
 //!
 //! Float to float rounds to nearest even; float to integer truncates, saturates and takes NaN to 0;
 //! integer to integer keeps the low bits; anything to bool asks whether it differs from zero.

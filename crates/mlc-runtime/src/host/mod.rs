@@ -12,7 +12,7 @@ mod tensor;
 
 pub use buffer::AlignedBuf;
 pub use bytes::Bytes;
-pub use element::Element;
+pub use element::{Element, Number};
 pub use tensor::{HostTensor, ShapeError, TensorView, checked_len};
 
 pub(crate) use element::bytes_of;

@@ -17,6 +17,7 @@ mod brackets;
 mod dump;
 mod explain;
 mod expr;
+mod habits;
 mod items;
 mod literal;
 mod parse;
@@ -24,7 +25,7 @@ mod scan;
 mod stmts;
 
 pub use brackets::MAX_NESTING;
-pub use dump::dump;
+pub use dump::{dump, dump_expr, dump_item};
 pub use parse::{Comment, IndexEntry, ItemWord, MAX_ERRORS, Parsed, index, parse, parse_bytes, parse_item};
 
 /// The parser that pest derives from the grammar.

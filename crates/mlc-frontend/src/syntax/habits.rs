@@ -1,0 +1,163 @@
+//! Habits from Python and other languages, and what to write instead.
+//!
+//! In: the tokens around a syntax error. Out: a diagnostic that names the habit ([`recognise`], E0108), or
+//! a hint for the general message ([`hint`]).
+
+use mlc_diag::{Diagnostic, Span};
+
+use super::explain::Around;
+use super::grammar::Rule;
+use super::parse::Cx;
+use super::scan::TokenKind;
+
+/// Words that begin a line elsewhere: what they are called and what to write.
+const LINE_WORDS: &[(&str, &str, &str)] = &[
+    ("def", "functions begin with `fn`, methods with their name", "write `fn NAME(x) { .. }`, in a model `NAME(x) { .. }`"),
+    ("func", "functions begin with `fn`", "write `fn NAME(x) { .. }`"),
+    ("function", "functions begin with `fn`", "write `fn NAME(x) { .. }`"),
+    ("class", "a network is a `model`", "write `model NAME(size: int) { .. }`"),
+    ("struct", "a network is a `model`", "write `model NAME(size: int) { .. }`"),
+    ("import", "other files are read with `use`", "write `use \"file.mlg\"`; the library needs no import"),
+    ("from", "other files are read with `use`", "write `use \"file.mlg\"`; the library needs no import"),
+    ("return", "there is no `return`", "the last expression of a block is its value: write it alone"),
+    ("let", "names are bound without a word before them", "write `NAME = value`"),
+    ("var", "names are bound without a word before them", "write `NAME = value`"),
+    ("const", "names are bound without a word before them", "write `NAME = value`"),
+    ("del", "there is no `del`", "memory is planned by the compiler: leave it out"),
+    ("assert", "there is no `assert`", "in a test write `expect a == b`; about sizes write a `where` fact"),
+    ("with", "there is no `with`", "`on cuda:0 { .. }` and `keep f32 { .. }` are blocks of their own"),
+    ("elif", "`elif` is written `else if`", "write `if a { .. } else if b { .. } else { .. }`"),
+];
+
+/// Python's and other languages' forms that have a message of their own.
+pub(super) fn recognise(around: &Around<'_>, span: Span, cx: &Cx<'_>) -> Option<Diagnostic> {
+    let (first, length) = around.first();
+    let (title, hint) = line_word(around, first, length).or_else(|| sign(around)).or_else(|| form(around))?;
+    // The word itself is the mistake, not what follows it.
+    let span = match around.found() {
+        found if length > 0 && found != "elif" && LINE_WORDS.iter().any(|w| w.0 == first) => first_span(around, cx),
+        _ => span,
+    };
+    Some(Diagnostic::error("E0108", title).label(span, "not written like this").hint(hint))
+}
+
+fn first_span(around: &Around<'_>, cx: &Cx<'_>) -> Span {
+    around.first_token().map_or(Span::NONE, |t| t.span(cx.source))
+}
+
+fn line_word(around: &Around<'_>, first: &str, length: usize) -> Option<(String, String)> {
+    let word = match around.found() {
+        "elif" => "elif",
+        _ if length > 0 && length <= 2 => first,
+        found if length == 0 => found,
+        _ => return None,
+    };
+    let (_, title, hint) = LINE_WORDS.iter().find(|w| w.0 == word)?;
+    Some(((*title).to_owned(), (*hint).to_owned()))
+}
+
+/// Signs that the language has not.
+fn sign(around: &Around<'_>) -> Option<(String, String)> {
+    let found = around.found();
+    let bad = around.found.is_some_and(|t| t.kind == TokenKind::Bad);
+    let (title, hint) = match found {
+        _ if found.starts_with('\'') => ("strings stand in double quotes", "write `\"text\"`"),
+        _ if found.starts_with('#') => ("comments begin with `//`", "write `// text`, or `/// text` for documentation"),
+        "&&" | "&" if bad => ("`&&` is written `and`", "write `a and b`; it is elementwise on bool tensors"),
+        "||" if bad => ("`||` is written `or`", "write `a or b`; it is elementwise on bool tensors"),
+        "|" if bad => ("there are no lambdas and no `|`", "name a function with `fn`; for bool tensors write `a or b`"),
+        "!" | "~" if bad => ("this is written `not`", "write `not a`; it is elementwise on bool tensors"),
+        "^" if bad => ("powers are written with `**`", "write `a ** b`"),
+        "?" if bad => ("there is no `?`", "write `if c { a } else { b }`, or `where(c, a, b)` on tensors"),
+        "@" if around.first().1 == 0 => ("there are no decorators", "leave it out"),
+        _ => return None,
+    };
+    Some((title.to_owned(), hint.to_owned()))
+}
+
+/// Forms that are written otherwise.
+fn form(around: &Around<'_>) -> Option<(String, String)> {
+    let (found, before) = (around.found(), around.before());
+    let both = |title: &str, hint: &str| Some((title.to_owned(), hint.to_owned()));
+    const LAMBDA: (&str, &str) =
+        ("there are no lambdas", "give the function a name: `fn NAME(x) { .. }`, and pass that");
+    if before == "lambda" || found == "lambda" || found == "->" && around.after_operand() {
+        return both(LAMBDA.0, LAMBDA.1);
+    }
+    if before == "=" && found == ">" && around.touches() {
+        return both(LAMBDA.0, LAMBDA.1);
+    }
+    if found == "=" && around.touches() && matches!(before, "+" | "-" | "*" | "/" | "@" | "%" | "**") {
+        return Some((format!("there is no `{before}=`"), format!("write `x = x {before} ..`")));
+    }
+    if found == "=" && around.expects(Rule::close_paren) && around.after_operand() {
+        return both("named arguments are written with a colon", "write `name: value`, for instance `axis: -1`");
+    }
+    let condition = ["if", "while", "expect", "where"].iter().any(|w| around.line_has(w));
+    if found == "=" && around.after_operand() && condition {
+        return both("`=` binds a name; `==` compares", "write `==`");
+    }
+    if matches!(found, "*" | "**") && matches!(before, "(" | ",") {
+        return both(
+            "there are no `*args` and `**kwargs`",
+            "name each parameter; a variable number of things is a list: `layers: [model]`",
+        );
+    }
+    if found == "<" && matches!(before.parse::<mlc_ir::DType>(), Ok(_)) {
+        return both("dims stand in square brackets", "write `f32[batch, 784]`");
+    }
+    if found == "{" && (around.expects(Rule::expr) || around.expects(Rule::number)) {
+        return both(
+            "there are no brace literals",
+            "a list is `[a, b]`, a map from parameter paths `[\"**.bias\": a, \"**\": b]`; name other things",
+        );
+    }
+    if found == ":" && (around.expects(Rule::block) || around.expects(Rule::open_brace)) && !around.line_has("[") {
+        return both("blocks stand in braces", "write `{ .. }` instead of a colon and indentation");
+    }
+    if found == "if" && around.after_operand() {
+        return both("a choice begins with `if`", "write `if condition { a } else { b }`");
+    }
+    None
+}
+
+/// A hint for a mistake that the general message names well enough.
+pub(super) fn hint(around: &Around<'_>) -> Option<String> {
+    let (found, before) = (around.found(), around.before());
+    let is_word = around.found.is_some_and(|t| t.kind == TokenKind::Word);
+    let name_wanted = around.expects(Rule::name) && !around.expects(Rule::number);
+    if is_word && name_wanted && is_reserved(found) {
+        return Some(format!("`{found}` is a word of the language; choose another name"));
+    }
+    if found == "fn" && around.expects(Rule::number) {
+        return Some("functions are items: name one with `fn NAME(x) { .. }` and pass the name".to_owned());
+    }
+    if found == "." && around.next.is_some_and(|t| t.kind == TokenKind::Number) {
+        return Some(format!("write `0.{}`", around.next()));
+    }
+    if found == "<-" {
+        return Some("`<-` writes state; for less-than before a negative number put a blank: `a < -1`".to_owned());
+    }
+    if found == "=" && before == ")" {
+        return Some("a method's body stands in braces: `forward(x) { .. }`".to_owned());
+    }
+    if around.found.is_some_and(|t| t.kind == TokenKind::Bad) && !found.is_ascii() {
+        return Some("names and operators are ASCII; other characters stand in strings and comments only".to_owned());
+    }
+    let next_is_operand = around.found.is_some_and(|t| matches!(t.kind, TokenKind::Word | TokenKind::Number | TokenKind::Str));
+    if next_is_operand && around.after_operand() && around.expects(Rule::close_paren) {
+        return Some("put a `,` between arguments".to_owned());
+    }
+    if next_is_operand && around.after_operand() && around.expects(Rule::close_square) {
+        return Some("put a `,` between elements".to_owned());
+    }
+    None
+}
+
+fn is_reserved(word: &str) -> bool {
+    const WORDS: [&str; 18] = [
+        "if", "else", "for", "while", "scan", "fn", "use", "as", "on", "keep", "and", "or", "not", "true", "false",
+        "None", "cpu", "cuda",
+    ];
+    WORDS.contains(&word) || word.parse::<mlc_ir::DType>().is_ok()
+}

@@ -51,9 +51,14 @@ pub(super) fn syntax_error(cx: &Cx<'_>, e: &Error<Rule>, offset: usize, text: &s
     unexpected(cx, offset + at, expected)
 }
 
-/// Something after a whole item, on its line.
-pub(super) fn after_item(cx: &Cx<'_>, at: usize) -> Diagnostic {
-    unexpected(cx, at, &[Rule::EOI])
+/// Something after a whole item, on its line. The item itself may be what is broken (`x = f(,)` is `x = f`
+/// and more), so it is read again with nothing after it.
+pub(super) fn after_item<'i>(cx: &Cx<'i>, junk: &Pair<'i, Rule>) -> Diagnostic {
+    let text = junk.as_span().get_input();
+    match Grammar::parse(Rule::whole_item, text) {
+        Err(e) => syntax_error(cx, &e, 0, text),
+        Ok(_) => unexpected(cx, junk.as_span().start(), &[Rule::EOI]),
+    }
 }
 
 /// The tokens around a mistake.
@@ -103,6 +108,11 @@ impl Around<'_> {
     /// Nothing stands between the token before and what was found.
     pub fn touches(&self) -> bool {
         matches!((self.line.last(), self.found), (Some(a), Some(b)) if a.end == b.start)
+    }
+
+    /// The sign before what was found follows a number.
+    pub fn touches_number(&self) -> bool {
+        matches!(self.line, [.., number, _] if number.kind == TokenKind::Number)
     }
 
     pub fn expects(&self, rule: Rule) -> bool {
@@ -166,15 +176,9 @@ pub(super) fn describe(around: &Around<'_>) -> String {
 /// What may stand there: `a name`, `` `,` or `)` ``; empty where the rules tell nothing useful.
 fn wanted(around: &Around<'_>) -> String {
     let any = |rules: &[Rule]| rules.iter().any(|r| around.expects(*r));
-    if any(&[Rule::kw_dataset]) && any(&[Rule::kw_model]) {
+    if any(&[Rule::lone_item, Rule::whole_item]) {
         return "an item: `model`, `fn`, `dataset`, `optimizer`, `schedule`, `train`, `test`, `use`, `device` or a binding"
             .to_owned();
-    }
-    if any(&[Rule::state_kind]) && any(&[Rule::name, Rule::method]) {
-        return "a member".to_owned();
-    }
-    if any(&[Rule::kw_metric, Rule::loss]) && any(&[Rule::name, Rule::binding]) {
-        return "a binding, `fn`, `loss` or `metric`".to_owned();
     }
     let mut words: Vec<&str> = vec![];
     let mut add = |word| {
@@ -195,6 +199,10 @@ fn wanted(around: &Around<'_>) -> String {
     }
     if around.after_operand() {
         after_operand(&mut words);
+    }
+    // `model {`: a binding could have this name too, but is not what was meant.
+    if words.contains(&"a name") {
+        words.retain(|w| !matches!(*w, "`:`" | "`=`"));
     }
     list(&words)
 }
@@ -246,6 +254,11 @@ fn word(rule: Rule) -> Option<&'static str> {
         transfers_mode => "`explicit`",
         updates | kw_updates => "`updates`",
         method => "a method",
+        lone_stmt => "a statement",
+        lone_model_member => "a submodel, `param`, `buffer` or method",
+        lone_dataset_member => "a field",
+        lone_optimizer_member => "`state` or a method",
+        lone_train_member => "a binding, `fn`, `loss` or `metric`",
         EOI => "the end of the line",
         _ => return None,
     })

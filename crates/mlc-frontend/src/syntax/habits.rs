@@ -23,6 +23,7 @@ const LINE_WORDS: &[(&str, &str, &str)] = &[
     ("let", "names are bound without a word before them", "write `NAME = value`"),
     ("var", "names are bound without a word before them", "write `NAME = value`"),
     ("const", "names are bound without a word before them", "write `NAME = value`"),
+    ("pass", "there is no `pass`", "leave it out; a body without statements is `{ }`"),
     ("del", "there is no `del`", "memory is planned by the compiler: leave it out"),
     ("assert", "there is no `assert`", "in a test write `expect a == b`; about sizes write a `where` fact"),
     ("with", "there is no `with`", "`on cuda:0 { .. }` and `keep f32 { .. }` are blocks of their own"),
@@ -135,6 +136,12 @@ pub(super) fn hint(around: &Around<'_>) -> Option<String> {
     if found == "." && around.next.is_some_and(|t| t.kind == TokenKind::Number) {
         return Some(format!("write `0.{}`", around.next()));
     }
+    if around.next() == "{" && (around.expects(Rule::block) || around.expects(Rule::open_brace)) {
+        return Some("put the `{` on the same line: a new line begins a new statement".to_owned());
+    }
+    if before == "." && around.touches_number() {
+        return Some("a number has digits on both sides of its point: write `1.0`".to_owned());
+    }
     if found == "<-" {
         return Some("`<-` writes state; for less-than before a negative number put a blank: `a < -1`".to_owned());
     }
@@ -143,6 +150,12 @@ pub(super) fn hint(around: &Around<'_>) -> Option<String> {
     }
     if around.found.is_some_and(|t| t.kind == TokenKind::Bad) && !found.is_ascii() {
         return Some("names and operators are ASCII; other characters stand in strings and comments only".to_owned());
+    }
+    if around.first().1 == 0 && matches!(found, "+" | "*" | "/" | "@" | "%" | "**" | "and" | "or" | "," | "==") {
+        return Some(format!("a line goes on after an operator: put `{found}` at the end of the line before"));
+    }
+    if found == "(" && around.expects(Rule::equals) && !around.expects(Rule::params) && around.first().1 == 1 {
+        return Some("a function here begins with `fn`".to_owned());
     }
     let next_is_operand = around.found.is_some_and(|t| matches!(t.kind, TokenKind::Word | TokenKind::Number | TokenKind::Str));
     if next_is_operand && around.after_operand() && around.expects(Rule::close_paren) {

@@ -22,8 +22,7 @@ impl<'i> Cx<'i> {
     }
 
     fn junk(&mut self, pair: &Pair<'i, Rule>) {
-        let at = pair.as_span().start();
-        let d = explain::after_item(self, at);
+        let d = explain::after_item(self, pair);
         self.report(d);
     }
 

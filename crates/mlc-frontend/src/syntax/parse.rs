@@ -92,6 +92,11 @@ pub fn parse(source: SourceId, text: &str) -> Parsed {
             cx.stopped_early = true;
             break;
         }
+        // The body of an item whose `{` begins a new line: the missing `{` has been reported.
+        let body_alone = tokens.get(chunk.tokens.start).is_some_and(|t| t.text(text) == "{");
+        if body_alone && matches!(file.items.last(), Some(Item { kind: ItemKind::Error, .. })) {
+            continue;
+        }
         file.items.extend(cx.chunk(chunk));
     }
     let comments = comments(source, &tokens);

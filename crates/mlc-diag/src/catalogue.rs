@@ -18,6 +18,61 @@ pub struct Entry {
 /// All entries, sorted by code.
 pub const ENTRIES: &[Entry] = &[
     Entry {
+        code: "E0101",
+        title: "unexpected text",
+        text: "The grammar does not allow what stands here. The label says what may stand there instead; the mistake is there or just before.\n\n```mlg\ny = relu(x 2)        // expected `)` or `,`\n```\nStatements end at the end of a line, except inside `()` and `[]`, after an operator, `=`, `<-` or comma, and before a line that begins with `.name`, `else`, `->` or `where`.",
+    },
+    Entry {
+        code: "E0102",
+        title: "unmatched bracket",
+        text: "A bracket is never closed, closes nothing, or is closed by one of another kind. The labels show the bracket and the place where mlc noticed; in between, mlc goes by the indentation of `}`. Other mistakes after an unmatched bracket in the same item are not reported until it is fixed.",
+    },
+    Entry {
+        code: "E0103",
+        title: "unclosed string",
+        text: "A string ends on the line where it begins:\n\n```mlg\nimage: u8[28, 28] = idx(\"images.gz)     // no closing quote\n```\nWrite `\\n` for a line break and `\\\"` for a quote in a string.",
+    },
+    Entry {
+        code: "E0104",
+        title: "too deep nesting",
+        text: "Brackets and operators around one place, counted together, nest more than 256 levels deep. Give parts of the expression names of their own, or write a loop over a list.",
+    },
+    Entry {
+        code: "E0105",
+        title: "unreadable number or device",
+        text: "A number is too large, has a unit that does not exist, or a device has an index that is no small number. Integers go up to 9223372036854775807 and may have `_` between digits; memory sizes end in `KiB`, `MiB`, `GiB` or `TiB`; devices are `cpu`, `cuda`, `cpu:1`, `cuda:3`.",
+    },
+    Entry {
+        code: "E0106",
+        title: "unreadable string",
+        text: "A string holds an escape that does not exist, or braces around something that is no name. The escapes are `\\n \\t \\\" \\\\ \\{ \\}`. `{name}` stands for a compile-time value:\n\n```mlg\nimage: u8[28, 28] = idx(\"mnist/{split}-images.gz\")\n```",
+    },
+    Entry {
+        code: "E0107",
+        title: "chained comparison",
+        text: "Comparisons and ranges do not chain: `a < b < c` would compare a bool with `c`. Write `a < b and b < c`, or put one comparison in parentheses if that is meant.",
+    },
+    Entry {
+        code: "E0108",
+        title: "another language's syntax",
+        text: "This is how Python or another language writes it. Common ones:\n\n```mlg\nfn f(x) { x + 1 }            // def f(x): return x + 1\nfc1(x)                       // self.fc1(x)\nsum(x, axis: -1)             // sum(x, axis=-1)\nif a { b } else { c }        // b if a else c\na and not b                  // a && !b\n```\nThere are no lambdas, brace literals, decorators, `return`, `*args` or `+=`.",
+    },
+    Entry {
+        code: "E0109",
+        title: "not a place",
+        text: "The left side of `=` or `<-` is a name, a member (`a.b`) or one of those with one index (`x[.., 0]`); several places are separated by commas without parentheses. `<-` writes one state at a time.",
+    },
+    Entry {
+        code: "E0110",
+        title: "mixed path map",
+        text: "A list with a `:` in it is a path map, and then each of its entries is: one or more globs in strings, then a value.\n\n```mlg\noptimizer = [\"**.bias\", \"**.norm*.*\": sgd(lr: 0.1), \"**\": adam(lr: 1e-3)]\n```",
+    },
+    Entry {
+        code: "E0111",
+        title: "not a source text",
+        text: "The file is no UTF-8 text or is larger than 1 GiB, so it cannot be a .mlg file. Save it as UTF-8, and check that the path names the file you mean.",
+    },
+    Entry {
         code: "E0201",
         title: "dims that do not match",
         text: "Two dims that must be equal are not, or are not for every size that the signature allows; the note then gives sizes for which they differ.\n\nOnly a dim of 1 stretches to match another. Check which side has the wrong layout (`transpose`, `reshape`, `unsqueeze`), or state the condition as a fact of the signature: `where h % 4 == 0`.",

@@ -305,7 +305,8 @@ impl<'a> Walk<'a> {
         let line_end = if self.is_full() { open.token } else { self.line_end(open.token) };
         // `foo(a, b` on a line of its own is closed there; else as late as possible.
         let last = closed_by.map_or(self.prev, |i| i.checked_sub(1));
-        let at_line_end = open.ch != '{' && line_end > open.token && self.tokens[line_end].text(self.text) != ",";
+        let at_line_end =
+            open.ch != '{' && line_end > open.token && self.tokens[line_end].text(self.text) != ",";
         let after = if at_line_end { last.map(|i| i.min(line_end)) } else { last };
         let position = after.map_or(token.end, |i| self.tokens[i].end).max(token.end);
         self.patch(Patch { at: position, with: closer(open.ch), replace: false }, token.start);

@@ -113,7 +113,9 @@ fn quoted(name: &Name) -> Node {
 
 fn item_node(kind: &ItemKind) -> Node {
     match kind {
-        ItemKind::Use(u) => Node::form("use", [str_node(&u.path)].into_iter().chain(u.alias.as_ref().map(name))),
+        ItemKind::Use(u) => {
+            Node::form("use", [str_node(&u.path)].into_iter().chain(u.alias.as_ref().map(name)))
+        }
         ItemKind::Model(m) => declared("model", Some(&m.name), &m.params, members(&m.members, model_member)),
         ItemKind::Fn(f) => function("fn", f),
         ItemKind::Dataset(d) => declared("dataset", Some(&d.name), &d.params, members(&d.fields, field)),
@@ -183,7 +185,12 @@ fn train_member(kind: &TrainMemberKind) -> Node {
             });
             let updates: Vec<Node> = updates.chain(args(&l.options)).collect();
             let updates = (!updates.is_empty()).then(|| Node::form("updates", updates));
-            declared("loss", l.name.as_ref(), &l.params, updates.into_iter().chain([block(&l.body)]).collect())
+            declared(
+                "loss",
+                l.name.as_ref(),
+                &l.params,
+                updates.into_iter().chain([block(&l.body)]).collect(),
+            )
         }
         TrainMemberKind::Metric(m) => declared("metric", Some(&m.name), &m.params, vec![block(&m.body)]),
         TrainMemberKind::Transfers(t) => transfers(t),
@@ -334,11 +341,16 @@ fn expr_node(e: &Expr) -> Node {
         ExprKind::List(elements) => Node::form("list", elements.iter().map(expr_node)),
         ExprKind::ListFor(l) => {
             let cond = l.cond.as_ref().map(|c| Node::form("if", [expr_node(c)]));
-            Node::form("list-for", [names(&l.names), expr_node(&l.iter)].into_iter().chain(cond).chain([expr_node(&l.element)]))
+            Node::form(
+                "list-for",
+                [names(&l.names), expr_node(&l.iter)].into_iter().chain(cond).chain([expr_node(&l.element)]),
+            )
         }
         ExprKind::PathMap(entries) => Node::form(
             "map",
-            entries.iter().map(|e| Node::list(e.keys.iter().map(str_node).chain([expr_node(&e.value)]).collect())),
+            entries
+                .iter()
+                .map(|e| Node::list(e.keys.iter().map(str_node).chain([expr_node(&e.value)]).collect())),
         ),
         ExprKind::Tuple(elements) => Node::form("tuple", elements.iter().map(expr_node)),
         ExprKind::Unary { op, operand } => Node::form(op.symbol(), [expr_node(operand)]),

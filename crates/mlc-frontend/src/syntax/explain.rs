@@ -131,7 +131,8 @@ const LOOK_BACK: usize = 200;
 fn unexpected(cx: &Cx<'_>, at: usize, expected: &[Rule]) -> Diagnostic {
     let at = cx.position(at) as u32;
     let i = cx.tokens.partition_point(|t| t.end <= at);
-    let mut ahead = cx.tokens[i..].iter().filter(|t| !matches!(t.kind, TokenKind::Comment | TokenKind::Doc)).copied();
+    let mut ahead =
+        cx.tokens[i..].iter().filter(|t| !matches!(t.kind, TokenKind::Comment | TokenKind::Doc)).copied();
     let (found, next) = (ahead.next(), ahead.next());
     let before = &cx.tokens[i.saturating_sub(LOOK_BACK)..i];
     let starts = |t: &Token| t.kind == TokenKind::Newline || matches!(t.text(cx.text), ";" | "{" | "}");

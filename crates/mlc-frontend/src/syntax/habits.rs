@@ -12,7 +12,11 @@ use super::scan::TokenKind;
 
 /// Words that begin a line elsewhere: what they are called and what to write.
 const LINE_WORDS: &[(&str, &str, &str)] = &[
-    ("def", "functions begin with `fn`, methods with their name", "write `fn NAME(x) { .. }`, in a model `NAME(x) { .. }`"),
+    (
+        "def",
+        "functions begin with `fn`, methods with their name",
+        "write `fn NAME(x) { .. }`, in a model `NAME(x) { .. }`",
+    ),
     ("func", "functions begin with `fn`", "write `fn NAME(x) { .. }`"),
     ("function", "functions begin with `fn`", "write `fn NAME(x) { .. }`"),
     ("class", "a network is a `model`", "write `model NAME(size: int) { .. }`"),
@@ -36,7 +40,9 @@ pub(super) fn recognise(around: &Around<'_>, span: Span, cx: &Cx<'_>) -> Option<
     let (title, hint) = line_word(around, first, length).or_else(|| sign(around)).or_else(|| form(around))?;
     // The word itself is the mistake, not what follows it.
     let span = match around.found() {
-        found if length > 0 && found != "elif" && LINE_WORDS.iter().any(|w| w.0 == first) => first_span(around, cx),
+        found if length > 0 && found != "elif" && LINE_WORDS.iter().any(|w| w.0 == first) => {
+            first_span(around, cx)
+        }
         _ => span,
     };
     Some(Diagnostic::error("E0108", title).label(span, "not written like this").hint(hint))
@@ -63,10 +69,14 @@ fn sign(around: &Around<'_>) -> Option<(String, String)> {
     let bad = around.found.is_some_and(|t| t.kind == TokenKind::Bad);
     let (title, hint) = match found {
         _ if found.starts_with('\'') => ("strings stand in double quotes", "write `\"text\"`"),
-        _ if found.starts_with('#') => ("comments begin with `//`", "write `// text`, or `/// text` for documentation"),
+        _ if found.starts_with('#') => {
+            ("comments begin with `//`", "write `// text`, or `/// text` for documentation")
+        }
         "&&" | "&" if bad => ("`&&` is written `and`", "write `a and b`; it is elementwise on bool tensors"),
         "||" if bad => ("`||` is written `or`", "write `a or b`; it is elementwise on bool tensors"),
-        "|" if bad => ("there are no lambdas and no `|`", "name a function with `fn`; for bool tensors write `a or b`"),
+        "|" if bad => {
+            ("there are no lambdas and no `|`", "name a function with `fn`; for bool tensors write `a or b`")
+        }
         "!" | "~" if bad => ("this is written `not`", "write `not a`; it is elementwise on bool tensors"),
         "^" if bad => ("powers are written with `**`", "write `a ** b`"),
         "?" if bad => ("there is no `?`", "write `if c { a } else { b }`, or `where(c, a, b)` on tensors"),
@@ -92,7 +102,10 @@ fn form(around: &Around<'_>) -> Option<(String, String)> {
         return Some((format!("there is no `{before}=`"), format!("write `x = x {before} ..`")));
     }
     if found == "=" && around.expects(Rule::close_paren) && around.after_operand() {
-        return both("named arguments are written with a colon", "write `name: value`, for instance `axis: -1`");
+        return both(
+            "named arguments are written with a colon",
+            "write `name: value`, for instance `axis: -1`",
+        );
     }
     let condition = ["if", "while", "expect", "where"].iter().any(|w| around.line_has(w));
     if found == "=" && around.after_operand() && condition {
@@ -113,7 +126,10 @@ fn form(around: &Around<'_>) -> Option<(String, String)> {
             "a list is `[a, b]`, a map from parameter paths `[\"**.bias\": a, \"**\": b]`; name other things",
         );
     }
-    if found == ":" && (around.expects(Rule::block) || around.expects(Rule::open_brace)) && !around.line_has("[") {
+    if found == ":"
+        && (around.expects(Rule::block) || around.expects(Rule::open_brace))
+        && !around.line_has("[")
+    {
         return both("blocks stand in braces", "write `{ .. }` instead of a colon and indentation");
     }
     if found == "if" && around.after_operand() {
@@ -143,21 +159,31 @@ pub(super) fn hint(around: &Around<'_>) -> Option<String> {
         return Some("a number has digits on both sides of its point: write `1.0`".to_owned());
     }
     if found == "<-" {
-        return Some("`<-` writes state; for less-than before a negative number put a blank: `a < -1`".to_owned());
+        return Some(
+            "`<-` writes state; for less-than before a negative number put a blank: `a < -1`".to_owned(),
+        );
     }
     if found == "=" && before == ")" {
         return Some("a method's body stands in braces: `forward(x) { .. }`".to_owned());
     }
     if around.found.is_some_and(|t| t.kind == TokenKind::Bad) && !found.is_ascii() {
-        return Some("names and operators are ASCII; other characters stand in strings and comments only".to_owned());
+        return Some(
+            "names and operators are ASCII; other characters stand in strings and comments only".to_owned(),
+        );
     }
-    if around.first().1 == 0 && matches!(found, "+" | "*" | "/" | "@" | "%" | "**" | "and" | "or" | "," | "==") {
-        return Some(format!("a line goes on after an operator: put `{found}` at the end of the line before"));
+    if around.first().1 == 0
+        && matches!(found, "+" | "*" | "/" | "@" | "%" | "**" | "and" | "or" | "," | "==")
+    {
+        return Some(format!(
+            "a line goes on after an operator: put `{found}` at the end of the line before"
+        ));
     }
-    if found == "(" && around.expects(Rule::equals) && !around.expects(Rule::params) && around.first().1 == 1 {
+    if found == "(" && around.expects(Rule::equals) && !around.expects(Rule::params) && around.first().1 == 1
+    {
         return Some("a function here begins with `fn`".to_owned());
     }
-    let next_is_operand = around.found.is_some_and(|t| matches!(t.kind, TokenKind::Word | TokenKind::Number | TokenKind::Str));
+    let next_is_operand =
+        around.found.is_some_and(|t| matches!(t.kind, TokenKind::Word | TokenKind::Number | TokenKind::Str));
     if next_is_operand && around.after_operand() && around.expects(Rule::close_paren) {
         return Some("put a `,` between arguments".to_owned());
     }
@@ -169,8 +195,8 @@ pub(super) fn hint(around: &Around<'_>) -> Option<String> {
 
 fn is_reserved(word: &str) -> bool {
     const WORDS: [&str; 18] = [
-        "if", "else", "for", "while", "scan", "fn", "use", "as", "on", "keep", "and", "or", "not", "true", "false",
-        "None", "cpu", "cuda",
+        "if", "else", "for", "while", "scan", "fn", "use", "as", "on", "keep", "and", "or", "not", "true",
+        "false", "None", "cpu", "cuda",
     ];
     WORDS.contains(&word) || word.parse::<mlc_ir::DType>().is_ok()
 }

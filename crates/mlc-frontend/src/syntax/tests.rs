@@ -92,7 +92,10 @@ fn operators_bind_as_documented() {
         ("[a for a, b in xs if c]", "(list-for (a b) xs (if c) a)"),
         ("[]", "(list)"),
         ("[\"a\", \"b\": c, \"**\": d]", "(map (\"a\" \"b\" c) (\"**\" d))"),
-        ("x[.., None, 1:, :-1, ::2, a : b : c, i]", "(index x .. new-axis (slice 1 _) (slice _ (- 1)) (slice _ _ 2) (slice a b c) i)"),
+        (
+            "x[.., None, 1:, :-1, ::2, a : b : c, i]",
+            "(index x .. new-axis (slice 1 _) (slice _ (- 1)) (slice _ _ 2) (slice a b c) i)",
+        ),
         ("x[:]", "(index x :)"),
         ("f32[batch, ..s, d / 2]", "(type (f32 batch ..s (/ d 2)))"),
         ("bool", "(type bool)"),
@@ -136,7 +139,10 @@ fn newlines_end_statements_but_where_a_line_goes_on() {
     same("fn f() { g(if a {\n b\n c } else { d }) }", "fn f() { g(if a { b; c } else { d }) }");
     same("a = 1 // one\r\nb = 2\r\n", "a = 1\nb = 2");
     // A new line is a new statement, whatever it begins with.
-    assert_eq!(parsed("fn f() {\n a\n -b\n (c)\n [d]\n where(e)\n}"), parsed("fn f() { a; -b; (c); [d]; where(e) }"));
+    assert_eq!(
+        parsed("fn f() {\n a\n -b\n (c)\n [d]\n where(e)\n}"),
+        parsed("fn f() { a; -b; (c); [d]; where(e) }")
+    );
 }
 
 #[test]
@@ -144,8 +150,11 @@ fn comments_and_docs_are_found() {
     let text = "/// One.\n/// Two.\nmodel A {\n  /// Three.\n  x = 1 // four\n  //// five\n}\n/// Six, of nothing.\n";
     let p = parse(mlc_diag::SourceId(0), text);
     assert_eq!(dump(&p.file), "(model A (doc \"One.\\nTwo.\") (= x (doc \"Three.\") 1))\n");
-    let comments: Vec<_> =
-        p.comments.iter().map(|c| (&text[c.span.start as usize..c.span.end as usize], c.doc, c.own_line)).collect();
+    let comments: Vec<_> = p
+        .comments
+        .iter()
+        .map(|c| (&text[c.span.start as usize..c.span.end as usize], c.doc, c.own_line))
+        .collect();
     assert_eq!(comments.len(), 6);
     assert_eq!(comments[3], ("// four", false, false));
     assert_eq!(comments[4], ("//// five", false, true));
@@ -181,7 +190,10 @@ fn survive(text: &str) {
 
 #[test]
 fn truncated_programs_survive() {
-    for (_, text) in cases("programs").into_iter().filter(|(name, _)| ["10_dqn", "16_pipeline", "17_param_groups"].contains(&&**name)) {
+    for (_, text) in cases("programs")
+        .into_iter()
+        .filter(|(name, _)| ["10_dqn", "16_pipeline", "17_param_groups"].contains(&&**name))
+    {
         for end in (0..text.len()).filter(|&i| text.is_char_boundary(i)) {
             survive(&text[..end]);
         }
@@ -225,9 +237,23 @@ fn mutated_programs_survive() {
 #[test]
 fn deep_nesting_is_an_error() {
     let deep = |open: &str, close: &str, n: usize| format!("x = {}1{}\n", open.repeat(n), close.repeat(n));
-    for (open, close) in
-        [("(", ")"), ("[", "]"), ("f(", ")"), ("-", ""), ("1 + ", ""), ("2 ** ", ""), ("if a { ", " } else { b }"), ("x[", "]"), ("not ", ""), ("", ".a"), ("", "()"), ("", "[1]"), ("for i in n { ", " }"), ("", " on cpu"), ("f32[", "]")]
-    {
+    for (open, close) in [
+        ("(", ")"),
+        ("[", "]"),
+        ("f(", ")"),
+        ("-", ""),
+        ("1 + ", ""),
+        ("2 ** ", ""),
+        ("if a { ", " } else { b }"),
+        ("x[", "]"),
+        ("not ", ""),
+        ("", ".a"),
+        ("", "()"),
+        ("", "[1]"),
+        ("for i in n { ", " }"),
+        ("", " on cpu"),
+        ("f32[", "]"),
+    ] {
         let fine = parsed(&deep(open, close, 120));
         assert!(!fine.contains("E0104"), "{open}: {}", &fine[..fine.len().min(200)]);
         for n in [2_000, 100_000] {
@@ -245,14 +271,30 @@ fn deep_nesting_is_an_error() {
 
 #[test]
 fn garbage_survives() {
-    let unit = ["({[", "}])", "\"", "x = f(\n", "} {\n", "\u{1f980} ", "model A {\n", "// \n", "a b c\n", "{(}", ";", "x = [", "\n\n.a"];
+    let unit = [
+        "({[",
+        "}])",
+        "\"",
+        "x = f(\n",
+        "} {\n",
+        "\u{1f980} ",
+        "model A {\n",
+        "// \n",
+        "a b c\n",
+        "{(}",
+        ";",
+        "x = [",
+        "\n\n.a",
+    ];
     for (i, a) in unit.iter().enumerate() {
         survive(&a.repeat(3_000));
         for b in &unit[i + 1..] {
             survive(&format!("{a}{b}").repeat(300));
         }
     }
-    for text in ["", "\n", ";", "//", "///", "\"", "\\", "\0", "\u{feff}x = 1", "(", ")", "x", "x =", "\r", "x = 1\r"] {
+    for text in
+        ["", "\n", ";", "//", "///", "\"", "\\", "\0", "\u{feff}x = 1", "(", ")", "x", "x =", "\r", "x = 1\r"]
+    {
         survive(text);
     }
 }
@@ -285,7 +327,8 @@ fn lazily_parsed_items_are_the_same() {
 fn the_grammar_alone_reads_the_programs() {
     use pest::Parser as _;
     for (name, text) in cases("programs") {
-        let pairs = grammar::Grammar::parse(grammar::Rule::file, &text).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let pairs =
+            grammar::Grammar::parse(grammar::Rule::file, &text).unwrap_or_else(|e| panic!("{name}: {e}"));
         let items = pairs.flat_map(|p| p.into_inner()).filter(|p| p.as_rule() != grammar::Rule::EOI).count();
         assert_eq!(items, index(&text).len(), "{name}");
     }

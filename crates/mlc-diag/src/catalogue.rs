@@ -108,6 +108,16 @@ pub const ENTRIES: &[Entry] = &[
         text: "`max`, `min`, `argmax` and `argmin` have no value for an empty axis. State that it is not: `where n >= 1`.",
     },
     Entry {
+        code: "E0209",
+        title: "dim value not allowed",
+        text: "A value bound to a dim breaks a fact about it: a `where` clause (`where h % 8 == 0`), the rule that dims are not negative, or a least size.\n\nThe message shows the fact and the values. Bind other sizes (`--dim h=64`), or change the data or the model so that the fact holds.",
+    },
+    Entry {
+        code: "E0210",
+        title: "tensor too large",
+        text: "With the sizes bound to its dims a tensor would take more than 1 TiB, or its size does not fit 64-bit integers. Such a size is a mistake: a wrong `--dim`, or a product of dims where a sum was meant.",
+    },
+    Entry {
         code: "E0401",
         title: "no validation data",
         text: "Evaluating a train block needs `validate = ..` data in it.",
@@ -256,11 +266,6 @@ pub const ENTRIES: &[Entry] = &[
         code: "E0802",
         title: "out of memory",
         text: "The system refused the memory that the plan needs. The sizes are known before anything runs: `mlc check` prints them by part. A smaller batch, `remat` or lower precision need less.",
-    },
-    Entry {
-        code: "E0803",
-        title: "code generation failed",
-        text: "The machine-code generator refused a kernel or this machine: an instruction set that mlc cannot emit for, or a limit of the generator. The message names the kernel.",
     },
     Entry {
         code: "E9999",

@@ -10,7 +10,9 @@
 
 mod builder;
 mod node;
+mod rebuild;
 mod stage;
+mod verify;
 
 use std::collections::BTreeSet;
 
@@ -23,7 +25,9 @@ use crate::types::{Dim, DimFacts, Fact, Symbol, Type};
 
 pub use builder::GraphBuilder;
 pub use node::{Node, NodeId, Phase, Prov, ScopeId, ValueId};
+pub use rebuild::Values;
 pub use stage::Stage;
+pub use verify::{VerifyErrors, Violation, verify, verify_entry};
 
 /// A named result of an entry.
 #[derive(Debug, Clone, PartialEq)]
@@ -246,8 +250,9 @@ impl Graph {
                 work.extend(self.node(n).operands.iter().map(|v| v.node));
             }
         }
+        // Youngest first: petgraph finds an edge by walking its source's users from the newest.
         let dead: Vec<NodeId> = self.ids().filter(|n| !live.contains(n)).collect();
-        for &n in &dead {
+        for &n in dead.iter().rev() {
             self.remove(n);
         }
         dead.len()
@@ -270,9 +275,10 @@ impl Graph {
         &self.scopes
     }
 
-    /// How many edges petgraph holds between two nodes: the verifier holds them against the operands.
-    pub fn edge_count(&self, from: NodeId, to: NodeId) -> usize {
-        self.inner.edges_connecting(index(from), index(to)).count()
+    /// The nodes that petgraph's edges into `id` come from: the verifier holds them against the operands.
+    pub(crate) fn edge_sources(&self, id: NodeId) -> Vec<NodeId> {
+        let edges = self.inner.edges_directed(index(id), petgraph::Direction::Incoming);
+        edges.map(|e| NodeId(e.source().index() as u32)).collect()
     }
 }
 

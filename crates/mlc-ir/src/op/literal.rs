@@ -89,12 +89,23 @@ fn encode(dtype: DType, v: f64) -> Vec<u8> {
     match dtype {
         DType::F64 => v.to_ne_bytes().to_vec(),
         DType::F32 => (v as f32).to_ne_bytes().to_vec(),
-        DType::F16 => f16::from_f64(v).to_ne_bytes().to_vec(),
-        DType::BF16 => bf16::from_f64(v).to_ne_bytes().to_vec(),
+        DType::F16 => f16::from_f32(to_odd(v)).to_ne_bytes().to_vec(),
+        DType::BF16 => bf16::from_f32(to_odd(v)).to_ne_bytes().to_vec(),
         DType::U64 => (v as u64).to_ne_bytes().to_vec(),
         DType::Bool => vec![(v != 0.0) as u8],
         _ => encode_int(dtype, v as i64),
     }
+}
+
+/// `v` as f32, rounded to an odd significand where it does not fit: rounding that to a narrower float
+/// is then rounding `v` once. (`half` ignores the low 32 bits of an f64.)
+fn to_odd(v: f64) -> f32 {
+    let near = v as f32;
+    if f64::from(near) == v || v.is_nan() {
+        return near;
+    }
+    let toward_zero = if f64::from(near).abs() > v.abs() { near.to_bits() - 1 } else { near.to_bits() };
+    f32::from_bits(toward_zero | 1)
 }
 
 fn encode_int(dtype: DType, v: i64) -> Vec<u8> {

@@ -11,6 +11,7 @@ mod cast;
 mod concat;
 mod contract;
 mod control;
+mod dims;
 mod elementwise;
 mod flip;
 mod index;

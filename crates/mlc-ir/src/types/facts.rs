@@ -3,6 +3,8 @@
 //! "Unproven" is never a guess: a comparison is proven, refuted with a counterexample, or left as a
 //! check that is made when the names are bound.
 
+use std::fmt;
+
 use super::dim::{Binding, Dim, Symbol};
 use mlc_diag::Span;
 
@@ -59,6 +61,12 @@ impl Fact {
     }
 }
 
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.lhs, self.rel.symbol(), self.rhs)
+    }
+}
+
 impl Relation {
     pub fn holds(self, a: i64, b: i64) -> bool {
         match self {
@@ -85,6 +93,10 @@ impl DimFacts {
         if !self.symbols.iter().any(|s| s.name == name) {
             self.symbols.push(SymbolDecl { name, span, min });
         }
+    }
+
+    pub fn declares(&self, name: &str) -> bool {
+        self.symbols.iter().any(|s| *s.name == *name)
     }
 
     pub fn assume(&mut self, fact: Fact) {

@@ -108,6 +108,11 @@ pub const ENTRIES: &[Entry] = &[
         text: "`max`, `min`, `argmax` and `argmin` have no value for an empty axis. State that it is not: `where n >= 1`.",
     },
     Entry {
+        code: "E0208",
+        title: "dim without a value",
+        text: "A dim name of the entry has no number when the entry is to run. Data and inputs bind the names in their types; a name that occurs in neither needs `--dim NAME=N`.",
+    },
+    Entry {
         code: "E0209",
         title: "dim value not allowed",
         text: "A value bound to a dim breaks a fact about it: a `where` clause (`where h % 8 == 0`), the rule that dims are not negative, or a least size.\n\nThe message shows the fact and the values. Bind other sizes (`--dim h=64`), or change the data or the model so that the fact holds.",
@@ -126,6 +131,11 @@ pub const ENTRIES: &[Entry] = &[
         code: "E0402",
         title: "a run without an end",
         text: "A train block says how long to train by `epochs = ..` or `steps = ..`; without data only `steps` has a meaning. `--steps` and `--epochs` replace both.",
+    },
+    Entry {
+        code: "E0501",
+        title: "implicit transfer",
+        text: "Under `transfers explicit` a value is used on another device than the one it is computed on, and no `.to(device)` says so. The labels show both places.\n\nWrite the crossing down (`x.to(right)`), move one side, or drop `transfers explicit`, so that the compiler inserts and reports transfers.",
     },
     Entry {
         code: "E0601",
@@ -266,6 +276,11 @@ pub const ENTRIES: &[Entry] = &[
         code: "E0802",
         title: "out of memory",
         text: "The system refused the memory that the plan needs. The sizes are known before anything runs: `mlc check` prints them by part. A smaller batch, `remat` or lower precision need less.",
+    },
+    Entry {
+        code: "E0803",
+        title: "code generation failed",
+        text: "The machine-code generator refused a kernel or this machine: an instruction set that mlc cannot emit for, or a limit of the generator. The message names the kernel.",
     },
     Entry {
         code: "E9999",

@@ -140,9 +140,7 @@ impl Bind {
     }
 
     fn bind_node(&self, node: &mut Node) -> Result<(), Diagnostics> {
-        for d in node.op.dims_mut() {
-            *d = self.value(d);
-        }
+        node.op = node.op.map_dims(&|d| self.value(d));
         for ty in &mut node.results {
             for d in &mut ty.shape {
                 let bound = self.value(d);

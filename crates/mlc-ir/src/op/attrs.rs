@@ -186,6 +186,17 @@ impl Attrs {
 }
 
 impl Op {
+    /// Every dim in its attributes.
+    pub fn dims(&self) -> Vec<Dim> {
+        let dims = |v| match v {
+            AttrValue::Dim(d) => vec![d],
+            AttrValue::Dims(d) => d,
+            AttrValue::Type(t) => t.shape.into_vec(),
+            _ => vec![],
+        };
+        self.attrs().list.into_iter().flat_map(|(_, v)| dims(v)).collect()
+    }
+
     /// This op with every dim in its attributes replaced: how dims are bound.
     pub fn map_dims(&self, f: &dyn Fn(&Dim) -> Dim) -> Op {
         let attrs = self.attrs();

@@ -11,7 +11,6 @@ mod cast;
 mod concat;
 mod contract;
 mod control;
-mod dims;
 mod elementwise;
 mod flip;
 mod index;

@@ -2,6 +2,7 @@
 //! offsets, and `__metadata__`, strings by name), then the elements of all tensors without gaps.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as MapEntry;
 use std::fmt;
 use std::io::Write;
 use std::path::Path;
@@ -204,10 +205,15 @@ impl<'de> Visitor<'de> for HeaderVisitor {
         while let Some(key) = map.next_key::<String>()? {
             if key == METADATA {
                 header.metadata = map.next_value()?;
-            } else if header.tensors.contains_key(&key) {
-                return Err(M::Error::custom(format!("`{key}` is there twice")));
-            } else {
-                header.tensors.insert(key, map.next_value()?);
+                continue;
+            }
+            match header.tensors.entry(key) {
+                MapEntry::Vacant(place) => {
+                    place.insert(map.next_value()?);
+                }
+                MapEntry::Occupied(there) => {
+                    return Err(M::Error::custom(format!("`{}` is there twice", there.key())));
+                }
             }
         }
         Ok(header)

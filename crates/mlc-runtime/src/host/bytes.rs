@@ -22,13 +22,22 @@ enum Storage {
 impl Bytes {
     /// Maps a whole file for reading. An empty file gives empty bytes.
     pub fn map(file: &File) -> std::io::Result<Bytes> {
+        Bytes::map_with(file, &memmap2::MmapOptions::new())
+    }
+
+    /// As [`Bytes::map`], with all pages brought in at once: for who reads all of it anyway.
+    pub fn map_now(file: &File) -> std::io::Result<Bytes> {
+        Bytes::map_with(file, memmap2::MmapOptions::new().populate())
+    }
+
+    fn map_with(file: &File, options: &memmap2::MmapOptions) -> std::io::Result<Bytes> {
         if file.metadata()?.len() == 0 {
             return Ok(Bytes::from(AlignedBuf::new()));
         }
         // SAFETY: the mapping is private and read-only. That no other program writes into the file
         // meanwhile cannot be enforced; bytes are plain data, so a change cannot break an invariant
         // of a type, and values read from them are checked before they are used as sizes.
-        let map = unsafe { memmap2::MmapOptions::new().map_copy_read_only(file)? };
+        let map = unsafe { options.map_copy_read_only(file)? };
         let range = 0..map.len();
         Ok(Bytes { storage: Arc::new(Storage::Mapped(map)), range })
     }

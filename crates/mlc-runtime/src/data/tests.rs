@@ -404,7 +404,7 @@ fn random_data_follows_seed_and_field() {
 
 fn mnist(split: &str) -> DatasetSpec {
     let path = |kind: &str| Some(SourceKind::Idx { path: PathBuf::from(format!("{split}-{kind}-ubyte.gz")) });
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/data/mnist");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/mnist");
     let image = field("image", DType::U8, &["28", "28"], path("images-idx3"));
     spec(Path::new(folder), vec![image, field("label", DType::U8, &[], path("labels-idx1"))])
 }

@@ -70,6 +70,7 @@ pub mod body;
 pub mod contraction;
 pub mod functions;
 pub mod index;
+pub mod interp;
 pub mod kernel;
 pub mod program;
 pub mod scalar;

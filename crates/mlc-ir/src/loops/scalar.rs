@@ -48,6 +48,8 @@ pub enum Class {
     /// Floats and integers.
     Number,
     Float,
+    /// f32 and f64.
+    WideFloat,
     Int,
     /// Integers and bool.
     Bits,
@@ -82,7 +84,7 @@ pub const PRIMS: [Row; 27] = [
     row(Prim::Mul, "mul", 2, Class::Number, "float: IEEE; int: wraps"),
     row(Prim::Div, "div", 2, Class::Number, "float: correctly rounded; int: floor, x/0 = 0, MIN/-1 = MIN"),
     row(Prim::Rem, "rem", 2, Class::Int, "the floor division's remainder: sign of the divisor, x%0 = 0, MIN%-1 = 0"),
-    row(Prim::Fma, "fma", 3, Class::Float, "a*b + c, one rounding"),
+    row(Prim::Fma, "fma", 3, Class::WideFloat, "a*b + c, one rounding"),
     row(Prim::Neg, "neg", 1, Class::Number, "float: flips the sign bit; int: wraps"),
     row(Prim::Abs, "abs", 1, Class::Number, "float: clears the sign bit; int: wraps (unsigned: the same)"),
     row(Prim::Max, "max", 2, Class::Number, "(a > b or a != a) ? a : b"),
@@ -134,6 +136,7 @@ impl Prim {
         let ok = match row.class {
             Class::Number => same && first != DType::Bool,
             Class::Float => same && first.is_float(),
+            Class::WideFloat => same && matches!(first, DType::F32 | DType::F64),
             Class::Int => same && first.is_int(),
             Class::Bits => same && !first.is_float(),
             Class::U32 => same && first == DType::U32,
@@ -206,8 +209,8 @@ impl Lit {
         let bits = match dtype {
             DType::F64 => x.to_bits(),
             DType::F32 => (x as f32).to_bits().into(),
-            DType::F16 => f16::from_f64(x).to_bits().into(),
-            DType::BF16 => bf16::from_f64(x).to_bits().into(),
+            DType::F16 => f16::from_f32(narrow_odd(x)).to_bits().into(),
+            DType::BF16 => bf16::from_f32(narrow_odd(x)).to_bits().into(),
             DType::I64 => x as i64 as u64,
             DType::I32 => (x as i32 as u32).into(),
             DType::I16 => (x as i16 as u16).into(),
@@ -225,8 +228,7 @@ impl Lit {
         let bits = match dtype {
             DType::F64 => (x as f64).to_bits(),
             DType::F32 => (x as f32).to_bits().into(),
-            DType::F16 => f16::from_f32(x as f32).to_bits().into(),
-            DType::BF16 => bf16::from_f64(x as f64).to_bits().into(),
+            DType::F16 | DType::BF16 => Lit::float(dtype, int_odd(x.into())).bits,
             DType::Bool => u64::from(x != 0),
             _ => x as u64 & mask(dtype),
         };
@@ -263,6 +265,26 @@ impl Lit {
     }
 }
 
+/// To f32, rounded to odd: a further rounding to 11 bits or fewer then gives what one rounding would.
+pub(crate) fn narrow_odd(x: f64) -> f32 {
+    let y = x as f32;
+    if x.is_nan() || f64::from(y) == x {
+        return y;
+    }
+    let toward_zero = if f64::from(y).abs() > x.abs() { y.to_bits() - 1 } else { y.to_bits() };
+    f32::from_bits(toward_zero | 1)
+}
+
+/// To f64, rounded to odd.
+pub(crate) fn int_odd(x: i128) -> f64 {
+    let y = x as f64;
+    if y as i128 == x {
+        return y;
+    }
+    let toward_zero = if (y as i128).abs() > x.abs() { y.to_bits() - 1 } else { y.to_bits() };
+    f64::from_bits(toward_zero | 1)
+}
+
 /// The bits that a value of this dtype can have.
 pub(crate) fn mask(dtype: DType) -> u64 {
     match dtype {
@@ -284,6 +306,19 @@ mod tests {
     }
 
     #[test]
+    fn narrow_constants_round_once() {
+        // Just above and below the tie between 1 and 1 + 2^-10; f32 alone would fall onto the tie.
+        let tie = 1.0 + 2f64.powi(-11);
+        assert_eq!(Lit::float(DType::F16, tie).bits, 0x3c00);
+        assert_eq!(Lit::float(DType::F16, tie + 2f64.powi(-45)).bits, 0x3c01);
+        assert_eq!(Lit::float(DType::F16, tie - 2f64.powi(-45)).bits, 0x3c00);
+        assert_eq!(Lit::float(DType::F16, -65519.99).as_f64(), -65504.0);
+        assert_eq!(Lit::float(DType::F16, 65520.0).as_f64(), f64::INFINITY);
+        assert_eq!(Lit::int(DType::BF16, (1 << 62) + (1 << 54) + 1).as_f64(), 2f64.powi(62) + 2f64.powi(55));
+        assert_eq!(Lit::int(DType::BF16, (1 << 62) + (1 << 54)).as_f64(), 2f64.powi(62));
+    }
+
+    #[test]
     fn typing() {
         use DType::*;
         assert_eq!(Prim::Add.result(&[F16, F16], F16), Ok(F16));
@@ -294,6 +329,7 @@ mod tests {
             (Prim::Add, &[Bool, Bool][..]),
             (Prim::Add, &[F32, F64]),
             (Prim::Fma, &[I32, I32, I32]),
+            (Prim::Fma, &[F16, F16, F16]),
             (Prim::Bitcast, &[F16]),
             (Prim::Umulhi, &[U64, U64]),
             (Prim::Neg, &[F32, F32]),

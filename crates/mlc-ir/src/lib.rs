@@ -3,8 +3,10 @@
 //! - [`types`]: dtypes, symbolic dims, shapes, devices.
 //! - [`graph`]: the tensor graph of an entry; [`op`]: the op set with its type rules.
 //! - [`program`]: a whole compiled file: entries, state, data and training specifications.
+//! - [`eval`]: the f64 reference evaluator of graphs.
 //! - [`loops`]: the loop IR that kernels are written in, its verifier, text form and bit-exact interpreter.
 
+pub mod eval;
 pub mod graph;
 pub mod loops;
 pub mod op;

@@ -3,7 +3,9 @@
 use mlc_diag::Diagnostic;
 use smallvec::{SmallVec, smallvec};
 
-use super::{Attrs, InferCx, OpDef, Types};
+use super::{Attrs, CastPolicy, Cotangents, Gradient, InferCx, OpDef, Sample, SampleOperand, Types, Vjp};
+use crate::eval::{EvalError, Tensor};
+use crate::graph::GraphBuilder;
 use crate::types::{Device, Type};
 
 /// `grad(y, x...)`: operands are the scalar `y`, then the values to differentiate by; one result per
@@ -28,6 +30,11 @@ pub struct Transfer {
 
 impl OpDef for Grad {
     const NAME: &'static str = "grad";
+
+    fn doc() -> &'static str {
+        "`grad(y, x...)`: operands are a float scalar `y`, then the values to differentiate by; one result for each x, of its type. An x that `y` \
+         does not depend on is an error, or zero with `allow_unused`. Expanded by the differentiate pass, inner ones first, so that it nests."
+    }
 
     fn infer(&self, cx: &mut InferCx<'_>, operands: &[Type]) -> Result<Types, Diagnostic> {
         let Some((y, xs)) = operands.split_first() else {
@@ -58,10 +65,35 @@ impl OpDef for Grad {
     fn from_attrs(a: &Attrs) -> Result<Self, String> {
         Ok(Grad { allow_unused: a.bool("allow_unused")? })
     }
+
+    fn gradient(&self) -> Gradient {
+        Gradient::NotDifferentiable("an inner `grad` is expanded before an outer one")
+    }
+
+    fn vjp(&self, _: &mut GraphBuilder<'_>, _: &Vjp<'_>) -> Result<Cotangents, Diagnostic> {
+        Err(Diagnostic::bug("`grad` is differentiated by expanding it"))
+    }
+
+    fn cast_policy(&self) -> CastPolicy {
+        CastPolicy::Any
+    }
+
+    fn eval(&self, _: &[&Tensor]) -> Result<Vec<Tensor>, EvalError> {
+        Err(EvalError::new("`grad` has no value before the differentiate pass expands it"))
+    }
+
+    fn samples() -> Vec<Sample> {
+        let operands = vec![SampleOperand::f32(&[]), SampleOperand::f32(&[3]), SampleOperand::f32(&[2, 0])];
+        vec![Sample::new("two values", Grad { allow_unused: true }, operands)]
+    }
 }
 
 impl OpDef for StopGradient {
     const NAME: &'static str = "stop_gradient";
+
+    fn doc() -> &'static str {
+        "Its operand, which differentiation takes for a constant. Gone after the differentiate pass."
+    }
 
     fn infer(&self, cx: &mut InferCx<'_>, operands: &[Type]) -> Result<Types, Diagnostic> {
         cx.arity(Self::NAME, 1, operands)?;
@@ -75,10 +107,35 @@ impl OpDef for StopGradient {
     fn from_attrs(_: &Attrs) -> Result<Self, String> {
         Ok(StopGradient)
     }
+
+    fn gradient(&self) -> Gradient {
+        Gradient::Zero("`stop_gradient` makes it a constant")
+    }
+
+    fn vjp(&self, _: &mut GraphBuilder<'_>, at: &Vjp<'_>) -> Result<Cotangents, Diagnostic> {
+        Ok(at.none())
+    }
+
+    fn cast_policy(&self) -> CastPolicy {
+        CastPolicy::Any
+    }
+
+    fn eval(&self, operands: &[&Tensor]) -> Result<Vec<Tensor>, EvalError> {
+        Ok(vec![operands[0].clone()])
+    }
+
+    fn samples() -> Vec<Sample> {
+        vec![Sample::new("a matrix", StopGradient, vec![SampleOperand::f32(&[2, 3])])]
+    }
 }
 
 impl OpDef for Transfer {
     const NAME: &'static str = "transfer";
+
+    fn doc() -> &'static str {
+        "Its operand on the device `to`; `explicit` where the program wrote `.to(device)`.\\n\\nGradient: the transfer of the cotangent back, as explicit as \
+         this one."
+    }
 
     fn infer(&self, cx: &mut InferCx<'_>, operands: &[Type]) -> Result<Types, Diagnostic> {
         cx.arity(Self::NAME, 1, operands)?;
@@ -91,5 +148,30 @@ impl OpDef for Transfer {
 
     fn from_attrs(a: &Attrs) -> Result<Self, String> {
         Ok(Transfer { to: a.device("to")?, explicit: a.bool("explicit")? })
+    }
+
+    fn gradient(&self) -> Gradient {
+        Gradient::Rule
+    }
+
+    fn vjp(&self, b: &mut GraphBuilder<'_>, at: &Vjp<'_>) -> Result<Cotangents, Diagnostic> {
+        let from = b.ty(at.operands[0]).device;
+        at.first(|g| match from {
+            Some(to) if b.ty(g).device != from => b.op(Transfer { to, explicit: self.explicit }, &[g]),
+            _ => Ok(g),
+        })
+    }
+
+    fn cast_policy(&self) -> CastPolicy {
+        CastPolicy::Any
+    }
+
+    fn eval(&self, operands: &[&Tensor]) -> Result<Vec<Tensor>, EvalError> {
+        Ok(vec![operands[0].clone()])
+    }
+
+    fn samples() -> Vec<Sample> {
+        let op = Transfer { to: Device::cpu(1), explicit: true };
+        vec![Sample::new("to another device", op, vec![SampleOperand::f32(&[2, 3])]).smooth(2)]
     }
 }

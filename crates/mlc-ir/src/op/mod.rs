@@ -11,6 +11,7 @@ mod cast;
 mod concat;
 mod contract;
 mod control;
+mod def;
 mod elementwise;
 mod flip;
 mod index;
@@ -19,13 +20,15 @@ mod literal;
 mod pad;
 mod reduce;
 mod reshape;
+mod sample;
 mod slice;
 mod source;
 mod transpose;
 
 use mlc_diag::Diagnostic;
-use smallvec::SmallVec;
 
+use crate::eval::{EvalError, Tensor};
+use crate::graph::GraphBuilder;
 use crate::types::Type;
 
 pub use attrs::{AttrValue, Attrs};
@@ -34,7 +37,8 @@ pub use cast::Cast;
 pub use concat::Concat;
 pub use contract::Contract;
 pub use control::{Grad, StopGradient, Transfer};
-pub use elementwise::{Elementwise, ScalarFn};
+pub use def::{CastPolicy, Cotangents, Gradient, OpDef, Types, Vjp};
+pub use elementwise::{Chain, Derivative, Elementwise, ROWS, Row, ScalarFn, Signature};
 pub use flip::Flip;
 pub use index::{Gather, ScatterAdd};
 pub use infer::InferCx;
@@ -42,34 +46,23 @@ pub use literal::Literal;
 pub use pad::Pad;
 pub use reduce::{Reduce, ReduceKind};
 pub use reshape::Reshape;
+pub use sample::{Domain, Sample, SampleOperand, epsilon};
 pub use slice::Slice;
 pub use source::{Constant, DimScalar, Input, Iota, RandomBits, State};
 pub use transpose::Transpose;
 
-/// Result types of a node.
-pub type Types = SmallVec<[Type; 1]>;
+/// One op of the table, for docs and tests.
+pub struct OpRow {
+    pub name: &'static str,
+    /// See [`OpDef::doc`].
+    pub doc: fn() -> &'static str,
+    /// See [`OpDef::samples`].
+    pub samples: fn() -> Vec<Sample>,
+}
 
-/// What an op is, in full. Every method is required: a rule cannot be missing at run time.
-pub trait OpDef: Sized {
-    /// The name in the text form and in diagnostics.
-    const NAME: &'static str;
-
-    /// dtype and shape of the results; a device only where the op fixes it, else `None`, which means
-    /// the operands' device once the graph is placed. The one type rule: inference, verification and diagnostics
-    /// all use it.
-    ///
-    /// # Errors
-    /// A diagnostic that names both sides, for operands that do not fit.
-    fn infer(&self, cx: &mut InferCx<'_>, operands: &[Type]) -> Result<Types, Diagnostic>;
-
-    /// The payload as named values, in a fixed order.
-    fn attrs(&self) -> Attrs;
-
-    /// The inverse of [`OpDef::attrs`]; attributes of other names are the caller's to reject.
-    ///
-    /// # Errors
-    /// What is missing or of the wrong kind.
-    fn from_attrs(a: &Attrs) -> Result<Self, String>;
+/// The samples of all ops.
+pub fn samples() -> Vec<Sample> {
+    OPS.iter().flat_map(|row| (row.samples)()).collect()
 }
 
 macro_rules! ops {
@@ -111,6 +104,40 @@ macro_rules! ops {
                 }
             }
 
+            /// See [`OpDef::gradient`].
+            pub fn gradient(&self) -> Gradient {
+                match self {
+                    $(Op::$op(op) => op.gradient(),)*
+                }
+            }
+
+            /// See [`OpDef::vjp`].
+            ///
+            /// # Errors
+            /// Those of the type rules of the nodes it adds.
+            pub fn vjp(&self, b: &mut GraphBuilder<'_>, at: &Vjp<'_>) -> Result<Cotangents, Diagnostic> {
+                match self {
+                    $(Op::$op(op) => op.vjp(b, at),)*
+                }
+            }
+
+            /// See [`OpDef::cast_policy`].
+            pub fn cast_policy(&self) -> CastPolicy {
+                match self {
+                    $(Op::$op(op) => op.cast_policy(),)*
+                }
+            }
+
+            /// See [`OpDef::eval`].
+            ///
+            /// # Errors
+            /// An index out of range, an unbound dim, an op without a value of its own.
+            pub fn eval(&self, operands: &[&Tensor]) -> Result<Vec<Tensor>, EvalError> {
+                match self {
+                    $(Op::$op(op) => op.eval(operands),)*
+                }
+            }
+
             /// The op of this name with these attributes: the inverse of [`Op::name`] and [`Op::attrs`].
             ///
             /// # Errors
@@ -128,8 +155,9 @@ macro_rules! ops {
             }
         }
 
-        /// The names of all ops, in the order of the list.
-        pub const OPS: &[&str] = &[$($op::NAME,)*];
+        /// All ops, in the order of the list.
+        pub static OPS: &[OpRow] =
+            &[$(OpRow { name: $op::NAME, doc: $op::doc, samples: $op::samples },)*];
     };
 }
 

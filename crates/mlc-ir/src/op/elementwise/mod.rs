@@ -3,11 +3,22 @@
 //! Operands have equal shapes: broadcasting is explicit ([`super::Broadcast`]). Exact semantics are
 //! the loop IR's scalar primitives and function expansions.
 
+mod derivative;
+mod reference;
+mod rows;
+
 use mlc_diag::Diagnostic;
 use smallvec::smallvec;
 
-use super::{Attrs, InferCx, OpDef, Types};
+use super::{
+    Attrs, CastPolicy, Cotangents, Domain, Gradient, InferCx, OpDef, Sample, SampleOperand, Types, Vjp,
+};
+use crate::eval::{Elements, EvalError, Tensor};
+use crate::graph::GraphBuilder;
 use crate::types::{DType, DTypeKind, Type};
+
+pub use derivative::Chain;
+pub use rows::ROWS;
 
 /// `f(operands...)` at every element.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -15,9 +26,35 @@ pub struct Elementwise {
     pub f: ScalarFn,
 }
 
+/// Everything about one function but its name, arity and dtypes, which [`ScalarFn`] has.
+pub struct Row {
+    pub f: ScalarFn,
+    /// What it means, as Markdown.
+    pub doc: &'static str,
+    pub derivative: Derivative,
+    pub policy: CastPolicy,
+    /// The reference on floats; truth values are 0 and 1.
+    pub floats: Option<fn(&[f64]) -> f64>,
+    /// The reference on integers and bools, given the width in bits; the result is wrapped to the dtype.
+    pub ints: Option<fn(&[i128], u32) -> i128>,
+    /// Where each float operand's samples lie: away from poles and kinks.
+    pub domains: &'static [Domain],
+    /// How often it is differentiable there.
+    pub smooth: u32,
+    /// Relative error allowed, in multiples of the dtype's epsilon.
+    pub error: f64,
+}
+
+/// How a function is differentiated.
+pub enum Derivative {
+    /// With the cotangents of its operands in words, `g` being the result's and `y` the result.
+    Rule(&'static str, fn(&mut GraphBuilder<'_>, &Chain<'_>) -> Result<Cotangents, Diagnostic>),
+    Zero(&'static str),
+}
+
 /// Which dtypes a function takes and what it returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Signature {
+pub enum Signature {
     /// Floats to the same dtype.
     Float,
     /// Floats or integers to the same dtype.
@@ -51,7 +88,7 @@ macro_rules! scalar_fns {
                 match self { $(ScalarFn::$variant => $arity,)* }
             }
 
-            fn signature(self) -> Signature {
+            pub fn signature(self) -> Signature {
                 match self { $(ScalarFn::$variant => Signature::$sig,)* }
             }
         }
@@ -113,6 +150,10 @@ impl ScalarFn {
         ScalarFn::find(name).ok_or_else(|| format!("`{name}` is not an elementwise function"))
     }
 
+    pub fn row(self) -> &'static Row {
+        &ROWS[self as usize]
+    }
+
     /// May the operands be of this dtype (the last ones, for `select`)?
     pub fn accepts(self, dtype: DType) -> bool {
         match self.signature() {
@@ -132,6 +173,13 @@ impl ScalarFn {
 
 impl OpDef for Elementwise {
     const NAME: &'static str = "map";
+
+    fn doc() -> &'static str {
+        "A function of scalars at every element: `y[i] = f(a[i], b[i], ..)`. All operands have one shape \
+         (broadcasting is an op of its own) and, but for the condition of `select`, one dtype, which the \
+         result has too; comparisons give bool. The table lists the functions with the cotangents of \
+         their operands, where `g` is the cotangent of the result `y`."
+    }
 
     fn infer(&self, cx: &mut InferCx<'_>, operands: &[Type]) -> Result<Types, Diagnostic> {
         cx.arity(self.f.name(), self.f.arity(), operands)?;
@@ -184,5 +232,142 @@ impl OpDef for Elementwise {
 
     fn from_attrs(a: &Attrs) -> Result<Self, String> {
         Ok(Elementwise { f: ScalarFn::from_text(a.str("f")?)? })
+    }
+
+    fn gradient(&self) -> Gradient {
+        match self.f.row().derivative {
+            Derivative::Rule(..) => Gradient::Rule,
+            Derivative::Zero(reason) => Gradient::Zero(reason),
+        }
+    }
+
+    fn vjp(&self, b: &mut GraphBuilder<'_>, at: &Vjp<'_>) -> Result<Cotangents, Diagnostic> {
+        match (&self.f.row().derivative, at.cotangents.first()) {
+            (Derivative::Rule(_, rule), Some(&Some(g))) => {
+                rule(b, &Chain { x: at.operands, y: at.results[0], g, wanted: at.wanted })
+            }
+            _ => Ok(at.none()),
+        }
+    }
+
+    fn cast_policy(&self) -> CastPolicy {
+        self.f.row().policy
+    }
+
+    fn eval(&self, operands: &[&Tensor]) -> Result<Vec<Tensor>, EvalError> {
+        let last = operands.last().ok_or_else(|| EvalError::new("no operands"))?;
+        let (dtype, shape) = (self.f.result(last.dtype), last.shape.clone());
+        let missing = || EvalError::new(format!("`{}` does not take {}", self.f.name(), last.dtype));
+        let row = self.f.row();
+        if let Elements::F(_) = last.data {
+            let f = row.floats.ok_or_else(missing)?;
+            let columns: Vec<Vec<f64>> = operands.iter().map(|t| t.to_f64()).collect();
+            let values: Vec<f64> = rows_of(&columns, last.len()).map(|x| f(&x)).collect();
+            return Ok(vec![Tensor::from_f64(dtype, &shape, &values)]);
+        }
+        let f = row.ints.ok_or_else(missing)?;
+        let bits = if last.dtype == DType::Bool { 1 } else { 8 * last.dtype.size() as u32 };
+        let columns: Vec<Vec<i128>> = operands.iter().map(|t| t.to_ints()).collect();
+        Ok(vec![Tensor::from_ints(dtype, shape, rows_of(&columns, last.len()).map(|x| f(&x, bits)))])
+    }
+
+    fn samples() -> Vec<Sample> {
+        ScalarFn::ALL.iter().flat_map(|&f| samples_of(f)).collect()
+    }
+}
+
+/// The i-th elements of all columns, for each i.
+fn rows_of<T: Copy>(columns: &[Vec<T>], len: usize) -> impl Iterator<Item = Vec<T>> + '_ {
+    (0..len).map(|i| columns.iter().map(|c| c[i]).collect())
+}
+
+const SPECIAL: [f64; 15] = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.5,
+    -2.5,
+    3.0,
+    f64::NAN,
+    f64::INFINITY,
+    f64::NEG_INFINITY,
+    f32::MIN_POSITIVE as f64,
+    1e-40,
+    f32::MAX as f64,
+    -88.5,
+    100.25,
+];
+
+fn samples_of(f: ScalarFn) -> Vec<Sample> {
+    let row = f.row();
+    let name = f.name();
+    let new = |note: &str, operands| Sample::new(&format!("{name}, {note}"), Elementwise { f }, operands);
+    let mut out = vec![];
+    if !row.domains.is_empty() {
+        for shape in [&[][..], &[7], &[2, 3, 5], &[1, 4], &[3, 0]] {
+            let operand = |d: &Domain| match d {
+                Domain::Bools => SampleOperand::new(DType::Bool, shape, Domain::Bools),
+                d => SampleOperand::new(DType::F32, shape, d.clone()),
+            };
+            let operands = row.domains.iter().map(operand).collect();
+            out.push(new(&format!("floats {shape:?}"), operands).error(row.error).smooth(row.smooth));
+        }
+        out.push(new("special values", special(f, DType::F32, &SPECIAL)).error(row.error));
+    }
+    let ints = [0.0, 1.0, -1.0, 2.0, -3.0, 7.0, 127.0, -128.0, 100.0];
+    for dtype in [DType::I64, DType::I32, DType::I8, DType::U8, DType::U32, DType::Bool] {
+        if f.accepts(dtype) {
+            out.push(new(&format!("all pairs of {dtype}"), special(f, dtype, &ints)));
+        }
+    }
+    out
+}
+
+/// Every pair (or, for one operand, each) of these values; both truth values as a condition.
+fn special(f: ScalarFn, dtype: DType, values: &[f64]) -> Vec<SampleOperand> {
+    let n = values.len();
+    let repeated: Vec<f64> = values.iter().flat_map(|&v| vec![v; n]).collect();
+    let operand =
+        |dtype, values: &[f64], len| SampleOperand::new(dtype, &[len], Domain::Values(values.to_vec()));
+    match f.arity() {
+        1 => vec![operand(dtype, values, n)],
+        2 => vec![operand(dtype, &repeated, n * n), operand(dtype, values, n * n)],
+        // A period of 2 against one of an odd length or a run meets every combination.
+        _ => vec![
+            operand(DType::Bool, &[1.0, 0.0], n * n),
+            operand(dtype, &repeated, n * n),
+            operand(dtype, values, n * n),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_stand_in_the_order_of_the_functions() {
+        for (i, &f) in ScalarFn::ALL.iter().enumerate() {
+            assert_eq!((f as usize, ROWS[i].f), (i, f));
+        }
+    }
+
+    #[test]
+    fn rows_have_references_for_what_they_accept() {
+        for row in &ROWS {
+            let ints = row.f.accepts(DType::I32) || row.f.accepts(DType::Bool);
+            assert_eq!(row.ints.is_some(), ints, "{}", row.f.name());
+            assert_eq!(row.floats.is_some(), row.f.accepts(DType::F32), "{}", row.f.name());
+            assert_eq!(
+                row.domains.len(),
+                if row.floats.is_some() { row.f.arity() } else { 0 },
+                "{}",
+                row.f.name()
+            );
+            if let Derivative::Rule(..) = row.derivative {
+                assert!(row.smooth >= 1, "{}: a rule that no finite difference checks", row.f.name());
+            }
+        }
     }
 }

@@ -148,6 +148,21 @@ pub const ENTRIES: &[Entry] = &[
         text: "Only floats can be differentiated by. Cast before the binding that you differentiate by.",
     },
     Entry {
+        code: "E0603",
+        title: "gradient by a value that the result does not depend on",
+        text: "In `grad(y, x)` nothing that y is computed from is x, so the derivative is zero everywhere, which is hardly meant. `grad` differentiates by the *binding* x: after `z = x * 1`, a y made from x does not depend on z. Compute y from x itself, or differentiate by the binding that y is made from.",
+    },
+    Entry {
+        code: "E0604",
+        title: "gradient by a value that reaches the result where no derivative passes",
+        text: "Every way from x to y leads through something without a derivative: an index (`argmax`), a comparison, a cast to integers, or `stop_gradient`. Replace it by something smooth (a `softmax` instead of an `argmax`), or drop the `grad`. A step such as `floor` or `round` is no error: its derivative is 0, as in PyTorch.",
+    },
+    Entry {
+        code: "E0605",
+        title: "an op that cannot be differentiated",
+        text: "A derivative is needed through an op that has none that could be computed; the label says why. Take its operand for a constant with `stop_gradient(..)`, or write the computation in another way.",
+    },
+    Entry {
         code: "E0701",
         title: "unreadable file",
         text: "The file is not there, is a folder, or may not be read. Paths of sources are relative to the file that holds the `dataset` item, `weights` and `save` to the train block's file, and paths on the command line to the working directory. The note names the first folder that does not exist.",

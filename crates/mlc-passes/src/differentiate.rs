@@ -28,6 +28,30 @@ use mlc_ir::graph::{Graph, GraphBuilder, NodeId, Phase, Prov, Stage, ValueId};
 use mlc_ir::op::{Gradient, Op, Vjp};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::{Pass, PassCx};
+
+/// [`differentiate`] as a pass.
+#[derive(Debug, Clone, Copy)]
+pub struct Differentiate;
+
+impl Pass for Differentiate {
+    fn name(&self) -> &'static str {
+        "differentiate"
+    }
+
+    fn stage_before(&self) -> Stage {
+        Stage::Placed
+    }
+
+    fn stage_after(&self) -> Option<Stage> {
+        Some(Stage::Differentiated)
+    }
+
+    fn run(&self, graph: &mut Graph, _: &mut PassCx) -> Result<(), Diagnostics> {
+        differentiate(graph)
+    }
+}
+
 /// Expands all `grad` nodes and drops all `stop_gradient` nodes.
 ///
 /// # Errors
@@ -163,7 +187,8 @@ impl Cone {
             let prov = Prov { phase: Phase::Backward, ..node.prov };
             let device = node.results.first().and_then(|t| t.device);
             let mut b = GraphBuilder::new(graph, prov).on(device);
-            let at = Vjp { operands: &node.operands, results: &results, cotangents: &cotangents, wanted: &wanted };
+            let at =
+                Vjp { operands: &node.operands, results: &results, cotangents: &cotangents, wanted: &wanted };
             let pulled = node.op.vjp(&mut b, &at)?;
             for ((&operand, new), _) in node.operands.iter().zip(pulled).zip(&wanted).filter(|(_, w)| **w) {
                 let Some(new) = new else { continue };
@@ -179,13 +204,7 @@ impl Cone {
     }
 
     /// Requires that y depends on x, and not only through what has no derivative.
-    fn check_dependence(
-        &self,
-        graph: &Graph,
-        y: ValueId,
-        x: ValueId,
-        grad: Span,
-    ) -> Result<(), Diagnostic> {
+    fn check_dependence(&self, graph: &Graph, y: ValueId, x: ValueId, grad: Span) -> Result<(), Diagnostic> {
         let (mut reached, mut smooth) = (FxHashSet::from_iter([x]), FxHashSet::from_iter([x]));
         let mut cut: Option<(NodeId, &'static str)> = None;
         for &id in &self.ancestors {
@@ -216,11 +235,12 @@ impl Cone {
             None => Diagnostic::error("E0603", "`grad` by a value that the result does not depend on")
                 .label(grad, "this derivative would be zero everywhere")
                 .label(graph.span(x), "nothing made from this reaches the differentiated value"),
-            Some((at, reason)) => {
-                Diagnostic::error("E0604", "`grad` by a value that reaches the result only where no derivative passes")
-                    .label(grad, "this derivative would be zero everywhere")
-                    .label(graph.node(at).prov.span, format!("no derivative passes here: {reason}"))
-            }
+            Some((at, reason)) => Diagnostic::error(
+                "E0604",
+                "`grad` by a value that reaches the result only where no derivative passes",
+            )
+            .label(grad, "this derivative would be zero everywhere")
+            .label(graph.node(at).prov.span, format!("no derivative passes here: {reason}")),
         };
         let d = if name.is_none() || name == grad { d } else { d.label(name, "the differentiated value") };
         Err(d.hint(

@@ -7,6 +7,7 @@
 pub mod bind;
 pub mod cse;
 pub mod dce;
+pub mod differentiate;
 mod manager;
 mod pass;
 pub mod pipeline;
@@ -18,6 +19,7 @@ mod tests;
 pub use bind::Bind;
 pub use cse::Cse;
 pub use dce::Dce;
+pub use differentiate::{Differentiate, differentiate};
 pub use manager::{PassManager, Report, Timing};
 pub use pass::{Decision, Pass, PassCx};
 pub use place::{Crossing, Place, crossings};

@@ -5,7 +5,7 @@
 
 use mlc_ir::Binding;
 
-use crate::{Bind, Cse, Dce, Pass, PassManager, Place, Simplify};
+use crate::{Bind, Cse, Dce, Differentiate, Pass, PassManager, Place, Simplify};
 
 /// What the pipeline needs to know from outside.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub fn pipeline<'p>(options: &Options) -> PassManager<'p> {
         Box::new(Simplify),
         Box::new(Cse),
         Box::new(Dce),
+        // Before dims are bound: one derivative serves every binding.
+        Box::new(Differentiate),
         // Dims become numbers as late as the graph allows: nothing before chooses by size.
         Box::new(Bind::new(options.binding.clone())),
         // Numbers fold further (dims that are 1, slices that are whole).

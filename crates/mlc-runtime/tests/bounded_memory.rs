@@ -5,18 +5,26 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
+use mlc_diag::Span;
+use mlc_ir::DType;
+use mlc_ir::program::{
+    DatasetSpec, FieldDim, FieldSpec, PipelineSpec, RandomSpec, ShuffleSpec, SourceKind, SourceSpec,
+};
+use mlc_runtime::data::{Dataset, LoadOptions, Loader, LoaderOptions, Stream, StreamOptions};
 use mlc_runtime::files::{self, Cache, FileRef};
 
-/// The system's allocator, which also notes each thread's largest request.
+/// The system's allocator, which also notes each thread's largest request and how many there were.
 struct Largest;
 
 thread_local! {
     static LARGEST: Cell<usize> = const { Cell::new(0) };
+    static COUNT: Cell<usize> = const { Cell::new(0) };
 }
 
 fn note(size: usize) {
     // Where the thread is going away nobody asks any more.
     let _ = LARGEST.try_with(|l| l.set(l.get().max(size)));
+    let _ = COUNT.try_with(|c| c.set(c.get() + 1));
 }
 
 // SAFETY: every call is passed on to the system's allocator as it came.
@@ -96,7 +104,36 @@ fn damaged_files_reserve_little() {
 fn real_data_is_counted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.npy");
-    let t = mlc_runtime::HostTensor::zeros(mlc_ir::DType::U8, &[900_000]).unwrap();
+    let t = mlc_runtime::HostTensor::zeros(DType::U8, &[900_000]).unwrap();
     files::npy::write(&path, t.view()).unwrap();
     assert!(read(&path) >= 900_000);
+}
+
+#[test]
+fn batches_reserve_nothing_once_warm() {
+    let random = SourceKind::Random(RandomSpec { rows: 1000, low: None, high: None, seed: None });
+    let field = FieldSpec {
+        name: "x".to_string(),
+        dtype: DType::F32,
+        dims: vec![FieldDim::Known(10)],
+        shared: false,
+        source: Some(SourceSpec::new(random)),
+        span: Span::NONE,
+    };
+    let spec = DatasetSpec {
+        name: "D".to_string(),
+        fields: vec![field],
+        base_dir: PathBuf::new(),
+        span: Span::NONE,
+    };
+    let dataset =
+        Dataset::load(&spec, &LoadOptions { cache: Cache::disabled(), ..LoadOptions::default() }).unwrap();
+    let pipeline =
+        PipelineSpec { shuffle: Some(ShuffleSpec::default()), batch: Some(64), ..Default::default() };
+    let stream = Stream::new(vec![(dataset.into(), pipeline)], StreamOptions::default()).unwrap();
+    let mut loader = Loader::new(stream, LoaderOptions { prefetch: 0, ..Default::default() }).unwrap();
+    drop(loader.next_batch().unwrap());
+    COUNT.set(0);
+    let rows: usize = (0..40).filter_map(|_| loader.next_batch().unwrap()).map(|b| b.rows()).sum();
+    assert_eq!((COUNT.get(), rows > 2000), (0, true));
 }

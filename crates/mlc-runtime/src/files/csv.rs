@@ -22,23 +22,30 @@ const FORMAT: &str = "csv";
 
 /// The columns (all, where none is named) as `dtype[rows, columns]`.
 pub fn read(path: &Path, cache: &Cache, columns: &[String], dtype: DType) -> Result<HostTensor, Diagnostic> {
-    let name = path.display().to_string();
-    let bytes = read_bytes(path, cache)?;
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    parse(&path.display().to_string(), &read_bytes(path, cache)?, columns, dtype)
+}
+
+pub(super) fn parse(
+    name: &str,
+    bytes: &[u8],
+    columns: &[String],
+    dtype: DType,
+) -> Result<HostTensor, Diagnostic> {
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(text);
-    let header = reader.byte_headers().map_err(|e| malformed(&name, text, &e))?.clone();
+    let header = reader.byte_headers().map_err(|e| malformed(name, text, &e))?.clone();
     let there: Vec<String> = header.iter().map(|h| String::from_utf8_lossy(h).into_owned()).collect();
-    let picked = pick(&name, columns, &there)?;
+    let picked = pick(name, columns, &there)?;
     let mut values: Vec<u8> = vec![];
     let mut rows = 0;
     let mut record = ByteRecord::new();
-    while reader.read_byte_record(&mut record).map_err(|e| malformed(&name, text, &e))? {
+    while reader.read_byte_record(&mut record).map_err(|e| malformed(name, text, &e))? {
         rows += 1;
         for &column in &picked {
             let cell = record.get(column).unwrap_or_default();
             if !push(dtype, cell, &mut values) {
                 let line = line_of(text, record.position());
-                return Err(not_a_value(&name, line, &there[column], cell, dtype));
+                return Err(not_a_value(name, line, &there[column], cell, dtype));
             }
         }
     }

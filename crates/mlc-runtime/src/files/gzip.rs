@@ -68,20 +68,17 @@ fn unpack_all(
     mut decoder: impl Read,
     prefix: &[u8],
 ) -> Result<AlignedBuf, Result<Diagnostic, std::io::Error>> {
-    let mut out = AlignedBuf::new();
+    let too_large = |len: usize| Ok(error::too_large(name, format!("more than {len}")));
+    let mut out = AlignedBuf::zeroed(2 * PREFIX).ok_or_else(|| too_large(prefix.len()))?;
+    out[..prefix.len()].copy_from_slice(prefix);
     let mut len = prefix.len();
     loop {
-        if !out.resize((len + len / 2).max(2 * PREFIX)) {
-            return Err(Ok(error::too_large(name, format!("more than {len}"))));
+        len += fill(&mut decoder, &mut out[len..]).map_err(Err)?;
+        let ended = len < out.len();
+        if !out.resize(if ended { len } else { len + len / 2 }) {
+            return Err(too_large(len));
         }
-        if out.len() >= prefix.len() && len == prefix.len() {
-            out[..len].copy_from_slice(prefix);
-        }
-        let got = fill(&mut decoder, &mut out[len..]).map_err(Err)?;
-        len += got;
-        if len < out.len() {
-            // Shrinking never fails.
-            let _ = out.resize(len);
+        if ended {
             return Ok(out);
         }
     }

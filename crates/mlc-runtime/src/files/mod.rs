@@ -14,7 +14,8 @@
 //! | csv | [`csv::read`] | |
 //! | any bytes | [`read_bytes`] | [`atomic_write`] |
 //!
-//! Everything is read through gzip where the file's first bytes say so, and the unpacked copy is kept
+//! Everything is read through gzip where the file's first bytes (for csv and plain bytes, its name) say so,
+//! and the unpacked copy is kept
 //! in a [`Cache`]. Writers replace a file as a whole or leave it as it was.
 
 mod atomic;
@@ -36,13 +37,13 @@ use mlc_diag::Diagnostic;
 
 pub use atomic::atomic_write;
 pub use cache::Cache;
-pub use named::{FileRef, read_all, read_one, write_all};
+pub use named::{FileRef, from_memory, read_all, read_one, write_all};
 
 use crate::host::{Bytes, HostTensor};
 
-/// A file's bytes, unpacked if they are gzip.
+/// A file's bytes, unpacked if its name ends in `.gz`.
 pub fn read_bytes(path: &Path, cache: &Cache) -> Result<Bytes, Diagnostic> {
-    open::read(path, cache, |_| Ok(None))
+    open::read_any(path, cache)
 }
 
 /// A file as `u8[length]`.

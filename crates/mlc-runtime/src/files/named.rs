@@ -9,8 +9,8 @@ use mlc_ir::DType;
 
 use super::npz::{self, Npz};
 use super::safetensors::{self, SafetensorsFile};
-use super::{Cache, atomic_write, csv, error, idx, npy, read_text};
-use crate::host::{HostTensor, TensorView};
+use super::{Cache, atomic_write, csv, error, gzip, idx, npy, read_text};
+use crate::host::{Bytes, HostTensor, TensorView};
 
 /// A file, and the key of one array where it is an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,20 +56,43 @@ pub fn read_one(file: &FileRef, cache: &Cache) -> Result<HostTensor, Diagnostic>
     }
 }
 
+/// All arrays of a file that is already in memory, in the format that its name says. An array without a
+/// name of its own has the empty one.
+pub fn from_memory(name: &str, bytes: Bytes) -> Result<Vec<(String, HostTensor)>, Diagnostic> {
+    let one = |t: HostTensor| vec![(String::new(), t)];
+    let bytes = match gzip::is_gzip(&bytes) {
+        true => Bytes::from(gzip::unpack(&name, &bytes, |_| Ok(None))?),
+        false => bytes,
+    };
+    match format_of(Path::new(name))? {
+        Format::Npy => npy::parse(&name, &bytes).map(one),
+        Format::Npz => all_of_npz(Npz::parse(name.to_string(), bytes)?),
+        Format::Safetensors => all_of_safetensors(&SafetensorsFile::parse(name.to_string(), &bytes)?),
+        Format::Idx => idx::parse(&name, &bytes).map(one),
+        Format::Csv => csv::parse(name, &bytes, &[], DType::F32).map(one),
+        Format::Text => {
+            let len = bytes.len();
+            HostTensor::from_bytes(DType::U8, &[len], bytes).map(one).map_err(|e| error::shape(&name, e))
+        }
+    }
+}
+
 /// All arrays of an archive by name, sorted.
 pub fn read_all(path: &Path, cache: &Cache) -> Result<Vec<(String, HostTensor)>, Diagnostic> {
     match format_of(path)? {
-        Format::Npz => {
-            let mut npz = Npz::open(path, cache)?;
-            npz.keys().into_iter().map(|k| npz.tensor(Some(&k)).map(|t| (k, t))).collect()
-        }
-        Format::Safetensors => {
-            let file = SafetensorsFile::open(path, cache)?;
-            file.keys().into_iter().map(|k| file.tensor(Some(&k)).map(|t| (k, t))).collect()
-        }
+        Format::Npz => all_of_npz(Npz::open(path, cache)?),
+        Format::Safetensors => all_of_safetensors(&SafetensorsFile::open(path, cache)?),
         _ => Err(Diagnostic::error("E0703", format!("`{}` does not hold arrays by name", path.display()))
             .hint("give a .npz or a .safetensors file")),
     }
+}
+
+fn all_of_npz(mut npz: Npz) -> Result<Vec<(String, HostTensor)>, Diagnostic> {
+    npz.keys().into_iter().map(|k| npz.tensor(Some(&k)).map(|t| (k, t))).collect()
+}
+
+fn all_of_safetensors(file: &SafetensorsFile) -> Result<Vec<(String, HostTensor)>, Diagnostic> {
+    file.keys().into_iter().map(|k| file.tensor(Some(&k)).map(|t| (k, t))).collect()
 }
 
 /// Writes arrays by name: .npz or .safetensors; a single one also as .npy, a single u8 one as .txt.

@@ -23,8 +23,10 @@ pub struct Npz {
 
 impl Npz {
     pub fn open(path: &Path, cache: &Cache) -> Result<Npz, Diagnostic> {
-        let name = path.display().to_string();
-        let bytes = open::read(path, cache, |_| Ok(None))?;
+        Npz::parse(path.display().to_string(), open::read(path, cache, |_| Ok(None))?)
+    }
+
+    pub(super) fn parse(name: String, bytes: Bytes) -> Result<Npz, Diagnostic> {
         let packed = bytes.len() as u64;
         let archive = ZipArchive::new(Cursor::new(bytes)).map_err(|e| zip_error(&name, &e))?;
         Ok(Npz { name, packed, archive })

@@ -41,6 +41,15 @@ pub(super) fn read(
     Ok(unpacked.into())
 }
 
+/// The bytes of a file of no known format: unpacked if its name ends in `.gz`, for any bytes may look
+/// like gzip.
+pub(super) fn read_any(path: &Path, cache: &Cache) -> Result<Bytes, Diagnostic> {
+    match path.extension() {
+        Some(e) if e.eq_ignore_ascii_case("gz") => read(path, cache, |_| Ok(None)),
+        _ => read_raw(path),
+    }
+}
+
 fn read_raw(path: &Path) -> Result<Bytes, Diagnostic> {
     let unreadable = |e| error::unreadable(path, &e);
     let mut file = File::open(path).map_err(unreadable)?;

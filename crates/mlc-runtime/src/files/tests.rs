@@ -211,6 +211,7 @@ fn absurd_headers() {
         ("b.npy", npy("(18446744073709551615, 18446744073709551615)")),
         ("c.npy", npy("(1000000000000,)")),
         ("d.npy", [&b"\x93NUMPY\x02\0"[..], &[0xff; 4], b"{}"].concat()),
+        ("g.npy", npy("(5, 1152921504606846976, 1152921504606846976, 0)")),
         ("e.npy", npy(&format!("({})", "1, ".repeat(100)))),
         ("f.npy.gz", gz(&npy("(1000000000000,)"))),
         ("a.idx", idx.clone()),
@@ -453,6 +454,27 @@ fn the_cache_is_used_repaired_and_optional() {
     assert_eq!(*read_bytes(&path, &broken).unwrap(), *content);
     let unused = read_bytes(&path, &none()).unwrap();
     assert!(*unused == *content && !unused.is_mapped());
+}
+
+#[test]
+fn plain_bytes_may_look_like_gzip() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("weights.bin");
+    fs::write(&path, [0x1f, 0x8b, 8, 0]).unwrap();
+    assert_eq!(*read_bytes(&path, &none()).unwrap(), [0x1f, 0x8b, 8, 0]);
+    let named = dir.path().join("weights.gz");
+    fs::rename(&path, &named).unwrap();
+    assert_eq!(read_bytes(&named, &none()).unwrap_err().code, "E0702");
+}
+
+#[test]
+fn files_in_memory_are_read_alike() {
+    for name in ["f4_big.npy", "f4.npy.gz", "deflated.npz", "torch.safetensors", "i2.idx", "f8.idx.gz"] {
+        let bytes = Bytes::from(AlignedBuf::copy_of(&fs::read(fixture(name)).unwrap()).unwrap());
+        let there = from_memory(name, bytes).unwrap();
+        let expected = read_all(&fixture(name), &none());
+        assert_eq!(there, expected.unwrap_or_else(|_| vec![(String::new(), load(name).unwrap())]), "{name}");
+    }
 }
 
 #[test]

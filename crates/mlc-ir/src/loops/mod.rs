@@ -12,6 +12,8 @@
 //! | [`body`] | map, row and column kernels |
 //! | [`contraction`], [`kernel`] | matmul and the other kinds; arguments |
 //! | [`program`] | buffers, calls, planned memory |
+//! | [`bounds`], [`views`] | arithmetic of indices; view operations as index maps |
+//! | [`interp`] | the bit-exact interpreter |
 //!
 //! ```text
 //! kernel @softmax(read x: f32[64000], write y: f32[64000] alias x) rows(i0: 64) cols(c0: 1000) {
@@ -67,6 +69,7 @@ macro_rules! id {
 use id;
 
 pub mod body;
+pub mod bounds;
 pub mod contraction;
 pub mod functions;
 pub mod index;
@@ -74,6 +77,7 @@ pub mod interp;
 pub mod kernel;
 pub mod program;
 pub mod scalar;
+pub mod views;
 
 pub use body::{
     Analysis, Axis, BodyBuilder, Expr, ExprId, ExprOp, LoopBody, RedId, RedOp, RowRed, Space, Store, Tail,
@@ -89,3 +93,4 @@ pub use program::{
     LoopProgram, Place, Plan, Role, StateId,
 };
 pub use scalar::{Lit, Prim};
+pub use views::View;

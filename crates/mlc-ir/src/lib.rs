@@ -5,12 +5,14 @@
 //! - [`program`]: a whole compiled file: entries, state, data and training specifications.
 //! - [`eval`]: the f64 reference evaluator of graphs.
 //! - [`loops`]: the loop IR that kernels are written in, its verifier, text form and bit-exact interpreter.
+//! - [`testing`]: random typed graphs for property tests.
 
 pub mod eval;
 pub mod graph;
 pub mod loops;
 pub mod op;
 pub mod program;
+pub mod testing;
 pub mod types;
 
 pub use types::{Binding, DType, Device, DeviceKind, Dim, Shape, Symbol, Type};

@@ -10,8 +10,12 @@
 
 mod builder;
 mod node;
+mod parse;
+mod print;
 mod rebuild;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::collections::BTreeSet;
@@ -25,6 +29,8 @@ use crate::types::{Dim, DimFacts, Fact, Symbol, Type};
 
 pub use builder::GraphBuilder;
 pub use node::{Node, NodeId, Phase, Prov, ScopeId, ValueId};
+pub use parse::{ParseError, parse, parse_all, parse_dim};
+pub use print::print_with_sources;
 pub use rebuild::Values;
 pub use stage::Stage;
 pub use verify::{VerifyErrors, Violation, verify, verify_entry};

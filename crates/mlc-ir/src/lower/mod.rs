@@ -1,0 +1,193 @@
+//! From tensor ops to loop IR: each op's rule, and the building of one kernel from a value and what is
+//! computed along with it.
+//!
+//! An op is lowered in one of three ways ([`Rule`]): as a *view* it only maps coordinates; as an *element*
+//! rule it gives the expression of one element of its result; as a *kernel* rule it is a kernel of its own.
+//! Views and element rules are computed where they are used: asking an [`Emitter`] for an element of a value
+//! follows views and element rules down to values that lie in memory. Which values do is decided before, by
+//! the `lower` pass, and known here as [`Homes`].
+//!
+//! ```text
+//! %2 = broadcast(%bias)        value(%3, [i, j]) = add(value(%1, [i, j]), value(%2, [i, j]))
+//! %3 = map add %1, %2                            = add(load x[128*i + j], load bias[j])
+//! ```
+//!
+//! Coordinates are index maps over the domain's axes ([`coords`]). A reshape that splits an axis gives a
+//! quotient and a remainder of it; [`Domain`] then splits the domain's axis there and the kernel is built
+//! again, so that nearly all maps end up affine.
+
+pub mod coords;
+mod domain;
+mod emit;
+mod join;
+mod merge;
+
+mod contract;
+mod elementwise;
+mod indexed;
+mod reduce;
+mod source;
+mod transfer;
+mod view;
+
+use mlc_diag::Diagnostic;
+
+use crate::graph::{Graph, Node, ValueId};
+use crate::loops::ExprId;
+
+pub use contract::operand_maps_are_affine;
+pub use coords::Coords;
+pub use domain::Domain;
+pub use emit::{Draft, Emitter, map_kernel, prov};
+pub use merge::{merge_axes, merge_contraction};
+pub use source::uniform;
+pub use transfer::copy_kernel;
+
+/// How an op becomes loop IR.
+pub enum Rule<'a> {
+    /// Lies in memory when the entry starts.
+    Stored,
+    /// Its elements are its operand's at other coordinates.
+    View(&'a dyn View),
+    /// Each element is an expression of its coordinates and of elements of the operands.
+    Element(&'a dyn Element),
+    /// A kernel of its own.
+    Kernel(&'a dyn OwnKernel),
+    /// Does not exist in a decomposed graph.
+    Gone,
+}
+
+/// Every op's payload says how it is lowered; `Op::lowering` dispatches here.
+pub trait Lower {
+    fn rule(&self) -> Rule<'_>;
+}
+
+/// A coordinate map.
+pub trait View {
+    /// The coordinates in the operand (of shape `from`) of the element at `coords` of the result (of shape
+    /// `to`). `extents` are those of the domain's axes, which indices speak of.
+    fn coords(&self, from: &[u64], to: &[u64], coords: &[crate::loops::Index], extents: &[u64]) -> Coords;
+
+    /// Does the result have the operand's elements in the operand's order, so that memory serves both?
+    fn renames(&self) -> bool {
+        false
+    }
+}
+
+/// An element-by-element rule.
+pub trait Element {
+    /// The value of the element at `coords` of the node's result.
+    ///
+    /// # Errors
+    /// What cannot be built (an index into an empty axis).
+    fn element(
+        &self,
+        e: &mut Emitter<'_>,
+        node: &Node,
+        coords: &[crate::loops::Index],
+    ) -> Result<ExprId, Diagnostic>;
+
+    /// What an element costs, in expressions.
+    fn cost(&self, node: &Node) -> Cost;
+
+    /// What the operand `i` must be like.
+    fn need(&self, i: usize) -> Need {
+        let _ = i;
+        Need::Inline
+    }
+}
+
+/// What computing an element again costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    pub exprs: u32,
+    pub weight: Weight,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// Never worth memory: constants, positions, random bits.
+    Free,
+    /// A few primitives.
+    Cheap,
+    /// A function expansion.
+    Heavy,
+}
+
+/// What a rule asks of an operand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// An expression is enough.
+    Inline,
+    /// Memory, perhaps seen through views that keep maps affine.
+    Strided,
+    /// Memory in the operand's own row-major order.
+    Dense,
+}
+
+/// A rule that makes a kernel.
+pub trait OwnKernel {
+    /// # Errors
+    /// What cannot be built.
+    fn kernel(&self, cx: &Homes<'_>, v: ValueId) -> Result<Draft, Diagnostic>;
+
+    /// What the operand `i` must be like.
+    fn need(&self, i: usize) -> Need;
+}
+
+/// A decomposed graph and which of its values lie in memory.
+pub struct Homes<'g> {
+    pub graph: &'g Graph,
+    /// By node: the value whose memory holds this one in this one's row-major order. Itself, or the value
+    /// that a reshape renames.
+    pub home: Vec<Option<ValueId>>,
+}
+
+impl<'g> Homes<'g> {
+    pub fn new(graph: &'g Graph) -> Homes<'g> {
+        let bound = graph.ids().map(|n| n.0 as usize + 1).max().unwrap_or(0);
+        Homes { graph, home: vec![None; bound] }
+    }
+
+    pub fn of(&self, v: ValueId) -> Option<ValueId> {
+        self.home.get(v.node.0 as usize).copied().flatten()
+    }
+
+    pub fn set(&mut self, v: ValueId, home: ValueId) {
+        if let Some(slot) = self.home.get_mut(v.node.0 as usize) {
+            *slot = Some(home);
+        }
+    }
+
+    pub fn shape(&self, v: ValueId) -> Result<Vec<u64>, Diagnostic> {
+        extents(self.graph, v)
+    }
+}
+
+/// The extents of a value of a bound graph.
+///
+/// # Errors
+/// A bug where a dim is not a number.
+pub fn extents(graph: &Graph, v: ValueId) -> Result<Vec<u64>, Diagnostic> {
+    let ty = graph.ty(v);
+    match ty.bound_shape() {
+        Some(shape) => Ok(shape.into_iter().map(|d| d as u64).collect()),
+        None => Err(Diagnostic::bug(format!("{v}: {ty} is not bound")).label(graph.span(v), "")),
+    }
+}
+
+/// Elements of a shape; saturates.
+pub fn count(shape: &[u64]) -> u64 {
+    shape.iter().fold(1, |n, &d| n.saturating_mul(d))
+}
+
+/// Follows views from `v` down to the first value that is not one.
+pub fn base(graph: &Graph, mut v: ValueId) -> ValueId {
+    while let Rule::View(_) = graph.node(v.node).op.lowering().rule() {
+        match graph.node(v.node).operands.first() {
+            Some(&operand) => v = operand,
+            None => break,
+        }
+    }
+    v
+}

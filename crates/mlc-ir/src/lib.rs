@@ -6,10 +6,12 @@
 //! - [`eval`]: the f64 reference evaluator of graphs.
 //! - [`loops`]: the loop IR that kernels are written in, its verifier, text form and bit-exact interpreter.
 //! - [`testing`]: random typed graphs for property tests.
+//! - [`lower`]: each op's way from the graph to the loop IR.
 
 pub mod eval;
 pub mod graph;
 pub mod loops;
+pub mod lower;
 pub mod op;
 pub mod program;
 pub mod testing;

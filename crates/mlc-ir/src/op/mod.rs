@@ -97,6 +97,13 @@ macro_rules! ops {
                 }
             }
 
+            /// How the op becomes loop IR.
+            pub fn lowering(&self) -> &dyn crate::lower::Lower {
+                match self {
+                    $(Op::$op(op) => op,)*
+                }
+            }
+
             /// See [`OpDef::attrs`].
             pub fn attrs(&self) -> Attrs {
                 match self {

@@ -5,7 +5,7 @@ use mlc_diag::Diagnostic;
 use super::coords::{Coords, row_major};
 use super::reduce::accumulator;
 use super::{Domain, Draft, Emitter, Homes, Lower, Need, OwnKernel, Rule};
-use crate::graph::{Graph, ValueId};
+use crate::graph::{Graph, Node, ValueId};
 use crate::loops::{Axis, Contraction, Index, Kind, Mode, Operand, Rounding};
 use crate::op::Contract;
 
@@ -73,7 +73,7 @@ impl OwnKernel for Contract {
             let all = domain.coords();
             let mut e = Emitter::new(cx, &[], &domain.all_extents());
             e.at(v.node);
-            let mut operand = |e: &mut Emitter<'_>, side: usize, x: ValueId, rank: usize| {
+            let operand = |e: &mut Emitter<'_>, side: usize, x: ValueId, rank: usize| {
                 e.at(v.node);
                 let coords = axes.operand(self, side, rank, &all);
                 let value = e.memory(x, &coords)?;
@@ -110,7 +110,7 @@ impl OwnKernel for Contract {
         })
     }
 
-    fn need(&self, _: usize) -> Need {
+    fn need(&self, _: &Graph, _: &Node, _: usize) -> Need {
         Need::Strided
     }
 }

@@ -30,6 +30,7 @@ fn made(f: ScalarFn, float: bool) -> Made {
         ScalarFn::Log1p => F(Func::Log1p),
         ScalarFn::Sin => F(Func::Sin),
         ScalarFn::Cos => F(Func::Cos),
+        ScalarFn::Tan => F(Func::Tan),
         ScalarFn::Tanh => F(Func::Tanh),
         ScalarFn::Erf => F(Func::Erf),
         ScalarFn::Sigmoid => F(Func::Sigmoid),

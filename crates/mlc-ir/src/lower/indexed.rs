@@ -4,9 +4,9 @@ use mlc_diag::Diagnostic;
 
 use super::coords::row_major;
 use super::{Coords, Cost, Domain, Draft, Element, Emitter, Homes, Lower, Need, OwnKernel, Rule, Weight};
-use crate::graph::{Node, ValueId};
+use crate::graph::{Graph, Node, ValueId};
 use crate::loops::{Atom, Bound, ExprId, Index, Init, Kind, Mode, RedOp, Scatter};
-use crate::op::{Gather, ScatterAdd};
+use crate::op::{Gather, Op, ScatterAdd};
 
 impl Lower for Gather {
     fn rule(&self) -> Rule<'_> {
@@ -52,7 +52,8 @@ impl OwnKernel for ScatterAdd {
             let value = e.value(src, &coords)?;
             let at = indexed(&mut e, node, &self.axes, self.wrap, &coords)?;
             let index = row_major(&at, &cx.shape(x)?);
-            let dest = e.write_arg(v, Mode::ReadWrite)?;
+            let zero = is_zero(cx.graph, x);
+            let dest = e.write_arg(v, if zero { Mode::Write } else { Mode::ReadWrite })?;
             let body = e.take_body();
             let kind = Kind::ScatterAdd(Scatter {
                 body,
@@ -60,18 +61,30 @@ impl OwnKernel for ScatterAdd {
                 index,
                 guard: None,
                 dest,
-                init: Init::Existing,
+                init: if zero { Init::Zero } else { Init::Existing },
                 op: RedOp::Sum,
                 prov,
             });
             let (mut draft, quotients) = e.finish(v, "scatter_add", kind);
-            draft.starts_as = Some(x);
+            draft.starts_as = (!zero).then_some(x);
             Ok((draft, quotients))
         })
     }
 
-    fn need(&self, i: usize) -> Need {
-        if i == 0 { Need::Dense } else { Need::Inline }
+    fn need(&self, graph: &Graph, node: &Node, i: usize) -> Need {
+        match i {
+            0 if is_zero(graph, node.operands[0]) => Need::Unused,
+            0 => Need::Dense,
+            _ => Need::Inline,
+        }
+    }
+}
+
+/// Is the value +0 everywhere, for certain?
+fn is_zero(graph: &Graph, v: ValueId) -> bool {
+    match &graph.node(super::base(graph, v).node).op {
+        Op::Constant(c) => super::uniform(&c.value).is_some_and(|lit| lit.bits == 0),
+        _ => false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use mlc_diag::Diagnostic;
 
-use super::{Cost, Element, Emitter, Lower, Need, Rule, Weight};
+use super::{Cost, Element, Emitter, Lower, Rule, Weight};
 use crate::graph::Node;
 use crate::loops::{ExprId, Index, Prim};
 use crate::op::{Concat, Pad};
@@ -76,10 +76,6 @@ impl Element for Concat {
 
     fn cost(&self, node: &Node) -> Cost {
         Cost { exprs: 9 * node.operands.len() as u32, weight: Weight::Cheap }
-    }
-
-    fn need(&self, _: usize) -> Need {
-        Need::Inline
     }
 }
 

@@ -16,6 +16,7 @@
 //! quotient and a remainder of it; [`Domain`] then splits the domain's axis there and the kernel is built
 //! again, so that nearly all maps end up affine.
 
+pub mod alias;
 pub mod coords;
 mod domain;
 mod emit;
@@ -117,6 +118,8 @@ pub enum Weight {
 /// What a rule asks of an operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
+    /// Nothing: the rule does without.
+    Unused,
     /// An expression is enough.
     Inline,
     /// Memory, perhaps seen through views that keep maps affine.
@@ -132,7 +135,7 @@ pub trait OwnKernel {
     fn kernel(&self, cx: &Homes<'_>, v: ValueId) -> Result<Draft, Diagnostic>;
 
     /// What the operand `i` must be like.
-    fn need(&self, i: usize) -> Need;
+    fn need(&self, graph: &Graph, node: &Node, i: usize) -> Need;
 }
 
 /// A decomposed graph and which of its values lie in memory.

@@ -6,7 +6,7 @@ use mlc_diag::Diagnostic;
 use super::coords::row_major;
 use super::{Domain, Draft, Emitter, Homes, Lower, Need, OwnKernel, Rule};
 use crate::DType;
-use crate::graph::ValueId;
+use crate::graph::{Graph, Node, ValueId};
 use crate::loops::{Kind, Mode, RedOp};
 use crate::op::{Reduce, ReduceKind};
 
@@ -49,7 +49,7 @@ impl OwnKernel for Reduce {
         }
     }
 
-    fn need(&self, _: usize) -> Need {
+    fn need(&self, _: &Graph, _: &Node, _: usize) -> Need {
         Need::Inline
     }
 }

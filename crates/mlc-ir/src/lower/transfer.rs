@@ -4,7 +4,7 @@ use mlc_diag::Diagnostic;
 
 use super::{Draft, Emitter, Homes, Lower, Need, OwnKernel, Rule};
 use crate::Device;
-use crate::graph::ValueId;
+use crate::graph::{Graph, Node, ValueId};
 use crate::loops::{AxisId, CopyMap, Index, Kind, Mode};
 use crate::op::{Grad, StopGradient, Transfer};
 
@@ -33,7 +33,7 @@ impl OwnKernel for Transfer {
         copy_kernel(cx, x, v, (from != self.to).then_some((from, self.to)))
     }
 
-    fn need(&self, _: usize) -> Need {
+    fn need(&self, _: &Graph, _: &Node, _: usize) -> Need {
         Need::Dense
     }
 }

@@ -16,7 +16,7 @@ pub use data::{
     SourceSpec,
 };
 pub use entry::{Entry, EntryKind, InputDecl};
-pub use state::{StateDecl, StateKind, system};
+pub use state::{StateDecl, StateKind, StateLayout, StateSlot, system};
 pub use train::{
     Expect, ExpectKind, Loss, Metric, PathRule, PlanFigure, Save, SaveBest, Stop, Test, Train, WeightsRule,
     WeightsSource,

@@ -1,0 +1,260 @@
+//! Buffers of outputs and states, and the order of their readers and writers.
+//!
+//! A state's new value is written straight into the state where that is safe: the kernel that computes it
+//! reads the old value, if at all, only at the element that it writes (L10), and no other reader of the old
+//! value has to come after it. Every other reader then gets a hazard edge to the writer. Where it is not
+//! safe (`a <- b, b <- a`), the value goes to a temporary and is copied when all readers are done. Such a
+//! copy waits for others and none waits for it, so there is never a cycle.
+
+use mlc_diag::{Diagnostic, Span};
+use mlc_ir::graph::{Graph, StateWrite, ValueId};
+use mlc_ir::loops::{ArgId, BufferId, Kind, Mode, Prov, Role};
+use mlc_ir::lower::{Homes, Rule, alias::candidates, prov};
+use mlc_ir::op::Op;
+use rustc_hash::FxHashMap;
+
+use super::Buffers;
+use super::steps::{Steps, Place, alias};
+use crate::Decision;
+
+/// Searches of the step graph give up after this many steps.
+const SEARCH_LIMIT: usize = 4096;
+
+/// Gives outputs and written states their steps and all values their final buffers.
+pub fn assign(
+    graph: &Graph,
+    homes: &Homes<'_>,
+    steps: &mut Steps,
+    buffers: &mut Buffers<'_>,
+    decisions: &mut Vec<Decision>,
+) -> Result<(), Diagnostic> {
+    let mut a = Assign { graph, homes, steps, buffers, decisions, positions: vec![], readers: FxHashMap::default() };
+    a.prefer_temporaries();
+    let mut pending = vec![];
+    for w in &graph.writes {
+        a.write(w, &mut pending)?;
+    }
+    a.outputs()?;
+    a.positions = (0..a.steps.list.len()).collect();
+    a.find_readers()?;
+    for p in pending {
+        a.resolve(p)?;
+    }
+    Ok(())
+}
+
+struct Assign<'a, 'g, 'b> {
+    graph: &'a Graph,
+    homes: &'a Homes<'g>,
+    steps: &'a mut Steps,
+    buffers: &'a mut Buffers<'b>,
+    decisions: &'a mut Vec<Decision>,
+    /// A topological number of each step.
+    positions: Vec<usize>,
+    /// Steps that read a state's value at entry.
+    readers: FxHashMap<BufferId, Vec<usize>>,
+}
+
+/// A state that the step `writer` shall write in place: what makes `value`, or a copy of it.
+struct Pending {
+    state: BufferId,
+    writer: usize,
+    value: ValueId,
+    name: String,
+    span: Span,
+}
+
+impl Assign<'_, '_, '_> {
+    /// A kernel's result may take over the memory of a temporary that dies: of the arguments that qualify,
+    /// the first temporary.
+    fn prefer_temporaries(&mut self) {
+        for step in &mut self.steps.list {
+            let temp = |a: &ArgId| match step.reads[a.ix()] {
+                Place::Value(v) => !is_source(self.graph, v),
+                Place::Buffer(_) => false,
+            };
+            if let Some(arg) = candidates(&step.kernel).into_iter().find(temp) {
+                alias(&mut step.kernel, arg);
+            }
+        }
+    }
+
+    fn home(&self, v: ValueId) -> Result<ValueId, Diagnostic> {
+        self.homes.of(v).ok_or_else(|| Diagnostic::bug(format!("{v} is a result and nowhere stored")))
+    }
+
+    /// Has the value no other place than a temporary yet?
+    fn unsettled(&mut self, home: ValueId) -> Result<bool, Diagnostic> {
+        let buffer = self.buffers.of(home)?;
+        Ok(self.buffers.list[buffer.ix()].role == Role::Temp)
+    }
+
+    fn write(&mut self, w: &StateWrite, pending: &mut Vec<Pending>) -> Result<(), Diagnostic> {
+        let home = self.home(w.value)?;
+        let state = self.buffers.state(&w.state, w.value)?;
+        let same = is_source(self.graph, home) && self.buffers.of(home)? == state;
+        if self.buffers.list[state.ix()].len == 0 || same {
+            return Ok(());
+        }
+        let writer = match self.steps.maker(home) {
+            Some(writer) if self.unsettled(home)? && self.may_overwrite(writer, state)? => {
+                self.buffers.settle(home, state);
+                writer
+            }
+            _ => self.copy(home, state, w.span)?,
+        };
+        pending.push(Pending { state, writer, value: home, name: w.state.to_string(), span: w.span });
+        Ok(())
+    }
+
+    fn copy(&mut self, home: ValueId, to: BufferId, span: Span) -> Result<usize, Diagnostic> {
+        let prov = Prov { span, ..prov(self.graph, home.node) };
+        let from = self.buffers.of(home)?;
+        let from = &self.buffers.list[from.ix()];
+        Ok(self.steps.push_copy(home, (from.dtype, from.len), to, prov))
+    }
+
+    /// Could the step write the state although it reads it? A scatter into a copy may not: its copying is
+    /// another step.
+    fn may_overwrite(&mut self, writer: usize, state: BufferId) -> Result<bool, Diagnostic> {
+        let step = &self.steps.list[writer];
+        if step.kernel.args.last().is_none_or(|a| a.mode != Mode::Write) {
+            return Ok(false);
+        }
+        let may = candidates(&step.kernel);
+        for (i, v) in step.values().enumerate() {
+            let reads_old = is_source(self.graph, v) && self.buffers.of(v)? == state;
+            if reads_old && !may.contains(&ArgId(i as u32)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn outputs(&mut self) -> Result<(), Diagnostic> {
+        for out in &self.graph.outputs {
+            let home = self.home(out.value)?;
+            let buffer = self.buffers.output(&out.name, out.value)?;
+            if self.buffers.list[buffer.ix()].len == 0 {
+                continue;
+            }
+            if !is_source(self.graph, home) && self.unsettled(home)? {
+                self.buffers.settle(home, buffer);
+            } else {
+                self.copy(home, buffer, out.span)?;
+                self.decide(&out.name, "copied", "its value lives in a state, an input or another output", out.span);
+            }
+        }
+        Ok(())
+    }
+
+    fn find_readers(&mut self) -> Result<(), Diagnostic> {
+        for (i, step) in self.steps.list.iter().enumerate() {
+            for v in step.values() {
+                if matches!(self.graph.node(v.node).op, Op::State(_)) {
+                    self.readers.entry(self.buffers.of(v)?).or_default().push(i);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Orders the readers of a state before its writer, or lets the writer write a temporary.
+    fn resolve(&mut self, p: Pending) -> Result<(), Diagnostic> {
+        let mut readers = self.readers.get(&p.state).cloned().unwrap_or_default();
+        readers.retain(|&r| r != p.writer);
+        if self.reaches(p.writer, &readers) {
+            return self.detour(p, readers);
+        }
+        let late = readers.iter().any(|&r| self.positions[r] > self.positions[p.writer]);
+        self.steps.list[p.writer].hazards.extend(readers);
+        if late {
+            for (position, step) in self.steps.order()?.into_iter().enumerate() {
+                self.positions[step] = position;
+            }
+        }
+        let copied = matches!(self.steps.list[p.writer].kernel.kind, Kind::Copy(_));
+        self.alias_state(&p)?;
+        let (verdict, reason) = match copied {
+            true => ("copied", "its new value lies in memory that it cannot take over"),
+            false => ("in place", "nothing reads the old value after its new one is computed"),
+        };
+        self.decide(&p.name, verdict, reason, p.span);
+        Ok(())
+    }
+
+    /// A step that reads the state that it writes does so in place.
+    fn alias_state(&mut self, p: &Pending) -> Result<(), Diagnostic> {
+        let step = &mut self.steps.list[p.writer];
+        if let Some(last) = step.kernel.args.last_mut() {
+            last.may_alias = None;
+        }
+        let reads: Vec<ValueId> = step.values().collect();
+        for (i, v) in reads.into_iter().enumerate() {
+            if is_source(self.graph, v) && self.buffers.of(v)? == p.state {
+                alias(&mut step.kernel, ArgId(i as u32));
+            }
+        }
+        Ok(())
+    }
+
+    /// Does a path lead from `from` to any of `to`?
+    fn reaches(&self, from: usize, to: &[usize]) -> bool {
+        let Some(last) = to.iter().map(|&t| self.positions[t]).max() else { return false };
+        if last < self.positions[from] {
+            return false;
+        }
+        let successors = self.steps.successors();
+        let mut seen = vec![false; self.steps.list.len()];
+        let mut work = vec![from];
+        let mut visited = 0;
+        while let Some(i) = work.pop() {
+            visited += 1;
+            if visited > SEARCH_LIMIT || (i != from && to.contains(&i)) {
+                return true;
+            }
+            for &s in &successors[i] {
+                if self.positions[s] <= last && !std::mem::replace(&mut seen[s], true) {
+                    work.push(s);
+                }
+            }
+        }
+        false
+    }
+
+    /// The writer writes a temporary, which is copied once all readers are done.
+    fn detour(&mut self, p: Pending, readers: Vec<usize>) -> Result<(), Diagnostic> {
+        let temp = self.buffers.temp(p.value)?;
+        let (dtype, len) = (self.buffers.list[temp.ix()].dtype, self.buffers.list[temp.ix()].len);
+        let prov = Prov { span: p.span, ..prov(self.graph, p.value.node) };
+        let copy = if self.steps.list[p.writer].write == Place::Value(p.value) {
+            self.buffers.settle(p.value, temp);
+            self.steps.push_copy(p.value, (dtype, len), p.state, prov)
+        } else {
+            // The writer is a copy of something else: out of the way first, then into the state.
+            self.steps.list[p.writer].write = Place::Buffer(temp);
+            self.steps.push_copy_of(p.writer, temp, p.state)
+        };
+        self.positions.push(self.steps.list.len() - 1);
+        self.steps.list[copy].hazards.extend(readers);
+        self.decide(&p.name, "copied", "its old value is read after its new one is computed", p.span);
+        Ok(())
+    }
+
+    fn decide(&mut self, subject: &str, verdict: &'static str, reason: &str, span: Span) {
+        let spans = if span.is_none() { vec![] } else { vec![span] };
+        self.decisions.push(Decision {
+            pass: "lower",
+            subject: subject.into(),
+            verdict,
+            reason: reason.into(),
+            spans,
+        });
+    }
+}
+
+/// Does the value lie in memory at entry?
+fn is_source(graph: &Graph, v: ValueId) -> bool {
+    !matches!(graph.node(v.node).op.lowering().rule(), Rule::Kernel(_) | Rule::View(_) | Rule::Element(_))
+        || matches!(graph.node(v.node).op, Op::Constant(_))
+}

@@ -1,0 +1,218 @@
+//! The calls of a program in the making: a graph of steps with data and hazard edges.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use mlc_diag::Diagnostic;
+use mlc_ir::graph::ValueId;
+use mlc_ir::DType;
+use mlc_ir::loops::{
+    Arg, ArgId, AxisId, BufferId, CopyMap, Index, Kernel, Kind, LoopBody, Mode, Prov, Tail,
+};
+use mlc_ir::lower::{Draft, Homes, Rule, copy_kernel, count, map_kernel, prov};
+
+use super::storage::Storage;
+
+/// One call of a kernel.
+#[derive(Debug, Clone)]
+pub struct Step {
+    pub kernel: Kernel,
+    /// For each argument but the last.
+    pub reads: Vec<Place>,
+    /// The last argument.
+    pub write: Place,
+    pub prov: Prov,
+    /// Steps that made what this one reads or goes on writing.
+    pub deps: Vec<usize>,
+    /// Steps that read what this one overwrites.
+    pub hazards: Vec<usize>,
+}
+
+impl Step {
+    /// The values it reads. A step that reads a buffer of no value's reads nothing else.
+    pub fn values(&self) -> impl Iterator<Item = ValueId> + '_ {
+        self.reads.iter().filter_map(|p| match p {
+            Place::Value(v) => Some(*v),
+            Place::Buffer(_) => None,
+        })
+    }
+}
+
+/// What an argument stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The value's own buffer, wherever that is in the end.
+    Value(ValueId),
+    /// This buffer: a copy.
+    Buffer(BufferId),
+}
+
+/// All steps; the list is in an order that respects `deps`.
+#[derive(Debug, Default)]
+pub struct Steps {
+    pub list: Vec<Step>,
+    /// By node: the step after which a value lies in its buffer.
+    maker: Vec<Option<usize>>,
+}
+
+impl Steps {
+    /// One step for each value that gets a kernel (two for what starts as a copy of another value).
+    pub fn build(storage: &Storage<'_>) -> Result<Steps, Diagnostic> {
+        let cx = &storage.homes;
+        let mut steps = Steps { maker: vec![None; cx.home.len()], ..Steps::default() };
+        for &v in &storage.roots {
+            if count(&cx.shape(v)?) == 0 {
+                continue;
+            }
+            let draft = match cx.graph.node(v.node).op.lowering().rule() {
+                Rule::Kernel(k) => k.kernel(cx, v)?,
+                _ => map_kernel(cx, v)?,
+            };
+            if let Some(x) = draft.starts_as {
+                steps.push_draft(cx, copy_kernel(cx, x, v, None)?);
+            }
+            steps.push_draft(cx, draft);
+        }
+        Ok(steps)
+    }
+
+    fn push_draft(&mut self, cx: &Homes<'_>, draft: Draft) {
+        let v = draft.writes;
+        let deps = draft.reads.iter().chain([&v]).filter_map(|&r| self.maker(r)).collect();
+        let prov = prov(cx.graph, v.node);
+        let write = Place::Value(v);
+        let reads = draft.reads.into_iter().map(Place::Value).collect();
+        self.list.push(Step { kernel: draft.kernel, reads, write, prov, deps, hazards: vec![] });
+        self.maker[v.node.0 as usize] = Some(self.list.len() - 1);
+    }
+
+    /// The last step that makes a value; `None` for what is there at entry.
+    pub fn maker(&self, v: ValueId) -> Option<usize> {
+        self.maker.get(v.node.0 as usize).copied().flatten()
+    }
+
+    /// Adds a copy of a value's whole buffer.
+    pub fn push_copy(&mut self, from: ValueId, (dtype, len): (DType, u64), to: BufferId, prov: Prov) -> usize {
+        let kernel = whole_copy(dtype, len, &prov);
+        let deps = self.maker(from).into_iter().collect();
+        let (reads, write) = (vec![Place::Value(from)], Place::Buffer(to));
+        self.list.push(Step { kernel, reads, write, prov, deps, hazards: vec![] });
+        self.list.len() - 1
+    }
+
+    /// Adds a copy of what the step `writer` wrote to a buffer of no value's.
+    pub fn push_copy_of(&mut self, writer: usize, from: BufferId, to: BufferId) -> usize {
+        let first = &self.list[writer];
+        let step = Step {
+            kernel: first.kernel.clone(),
+            reads: vec![Place::Buffer(from)],
+            write: Place::Buffer(to),
+            prov: first.prov.clone(),
+            deps: vec![writer],
+            hazards: vec![],
+        };
+        self.list.push(step);
+        self.list.len() - 1
+    }
+
+    /// All edges, data and hazards, as the steps before each step.
+    fn before(&self) -> Vec<Vec<usize>> {
+        self.list.iter().map(|s| s.deps.iter().chain(&s.hazards).copied().collect()).collect()
+    }
+
+    pub fn hazards_before(&self) -> Vec<Vec<usize>> {
+        self.list.iter().map(|s| s.hazards.clone()).collect()
+    }
+
+    /// The steps after each step.
+    pub fn successors(&self) -> Vec<Vec<usize>> {
+        let mut out = vec![vec![]; self.list.len()];
+        for (i, before) in self.before().into_iter().enumerate() {
+            for b in before {
+                out[b].push(i);
+            }
+        }
+        out
+    }
+
+    /// A topological order: among ready steps the one built first.
+    ///
+    /// # Errors
+    /// A bug where the steps have a cycle.
+    pub fn order(&self) -> Result<Vec<usize>, Diagnostic> {
+        let successors = self.successors();
+        let mut waiting: Vec<usize> = self.list.iter().map(|s| s.deps.len() + s.hazards.len()).collect();
+        let ready = waiting.iter().enumerate().filter(|(_, n)| **n == 0);
+        let mut ready: BinaryHeap<Reverse<usize>> = ready.map(|(i, _)| Reverse(i)).collect();
+        let mut order = Vec::with_capacity(self.list.len());
+        while let Some(Reverse(i)) = ready.pop() {
+            order.push(i);
+            for &s in &successors[i] {
+                waiting[s] -= 1;
+                if waiting[s] == 0 {
+                    ready.push(Reverse(s));
+                }
+            }
+        }
+        if order.len() < self.list.len() {
+            return Err(Diagnostic::bug("the calls of a program wait for each other"));
+        }
+        Ok(order)
+    }
+}
+
+fn whole_copy(dtype: DType, len: u64, prov: &Prov) -> Kernel {
+    let index = || if len == 1 { Index::default() } else { Index::axis(AxisId(0)) };
+    Kernel {
+        name: "copy".into(),
+        args: vec![Arg::new("a0", dtype, len, Mode::Read), Arg::new("out", dtype, len, Mode::Write)],
+        kind: Kind::Copy(CopyMap { src: index(), dst: index(), extents: vec![len], transfer: None }),
+        prov: vec![prov.clone()],
+    }
+}
+
+/// Lets the last argument of the kernel take over `arg`, if it may.
+pub fn alias(kernel: &mut Kernel, arg: ArgId) -> bool {
+    let fits = mlc_ir::lower::alias::candidates(kernel).contains(&arg);
+    if let (true, Some(last)) = (fits, kernel.args.last_mut()) {
+        last.may_alias = Some(arg);
+    }
+    fits
+}
+
+/// Equal for kernels that do the same: everything but names and provenance.
+pub fn kernel_key(kernel: &Kernel) -> String {
+    let mut k = kernel.clone();
+    k.name = Arc::from("");
+    k.prov.clear();
+    for arg in &mut k.args {
+        arg.name = Arc::from("");
+    }
+    match &mut k.kind {
+        Kind::Loop(body) => forget(body),
+        Kind::Contract(c) => {
+            for e in c.lhs.exprs.iter_mut().chain(&mut c.rhs.exprs) {
+                e.prov = 0;
+            }
+            forget(&mut c.epilogue);
+        }
+        Kind::ScatterAdd(s) => {
+            s.prov = 0;
+            forget(&mut s.body);
+        }
+        Kind::Copy(_) => {}
+    }
+    format!("{k:?}")
+}
+
+fn forget(body: &mut LoopBody) {
+    body.exprs.iter_mut().for_each(|e| e.prov = 0);
+    body.reds.iter_mut().for_each(|r| r.prov = 0);
+    body.stores.iter_mut().for_each(|s| s.prov = 0);
+    for t in &mut body.tails {
+        match t {
+            Tail::Col { prov, .. } | Tail::RowScalar { prov, .. } => *prov = 0,
+        }
+    }
+}

@@ -16,41 +16,59 @@
 //! ```
 
 use mlc_diag::{Diagnostic, Diagnostics};
-use mlc_ir::graph::{Graph, GraphBuilder, NodeId, Stage, ValueId};
+use mlc_ir::graph::{Graph, GraphBuilder, Node, Stage, ValueId};
 use mlc_ir::lower::{count, extents};
-use mlc_ir::op::{Concat, Contract, Literal, Op, Pad, Reduce, ReduceKind, ScatterAdd};
-use mlc_ir::{DType, Dim, Shape};
+use mlc_ir::op::{Concat, Contract, Literal, Op, Pad, ReduceKind};
+use mlc_ir::{DType, Dim, Shape, Type};
+use smallvec::smallvec;
+
+use crate::pass::{Pass, PassCx};
 
 /// A kernel takes at most this many parts of a concat.
 const MAX_PARTS: usize = 8;
 
 type R<T> = Result<T, Diagnostic>;
 
-/// Rewrites a bound graph in place.
-///
-/// # Errors
-/// Bugs only: a bound graph has been checked.
-pub fn decompose(graph: &mut Graph) -> Result<(), Diagnostics> {
-    for id in graph.topo_order() {
-        if let Some(new) = replacement(graph, id)? {
-            graph.replace_uses(id.value(), new);
-        }
+/// See the module.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Decompose;
+
+impl Pass for Decompose {
+    fn name(&self) -> &'static str {
+        "decompose"
     }
-    graph.remove_dead();
-    graph.stage = Stage::Decomposed;
-    Ok(())
+
+    fn stage_before(&self) -> Stage {
+        Stage::Bound
+    }
+
+    fn stage_after(&self) -> Option<Stage> {
+        Some(Stage::Decomposed)
+    }
+
+    fn run(&self, graph: &mut Graph, _: &mut PassCx) -> Result<(), Diagnostics> {
+        graph.rebuild(|new, _, node| {
+            Ok(match replacement(new, &node)? {
+                Some(value) => smallvec![value],
+                None => new.insert_values(node),
+            })
+        })?;
+        graph.remove_dead();
+        Ok(())
+    }
 }
 
-/// The value to use instead of the node's, if it needs one.
-fn replacement(graph: &mut Graph, id: NodeId) -> R<Option<ValueId>> {
-    let node = graph.node(id).clone();
-    let mut b = GraphBuilder::new(graph, node.prov).on(node.results.first().and_then(|t| t.device));
+/// The value to use instead of the node's, if it needs one. The node is not in the graph, its operands are.
+fn replacement(graph: &mut Graph, node: &Node) -> R<Option<ValueId>> {
+    let Some(ty) = node.results.first() else { return Ok(None) };
+    let mut b = GraphBuilder::new(graph, node.prov).on(ty.device);
+    let operands = &node.operands;
     match &node.op {
-        Op::Reduce(r) => reduce(&mut b, r, id.value(), node.operands[0]),
-        Op::Contract(c) => contract(&mut b, c, id.value(), node.operands[0]),
-        Op::Concat(c) => concat(&mut b, c, &node.operands),
-        Op::Pad(p) => pad(&mut b, p, id.value(), &node.operands),
-        Op::ScatterAdd(s) => scatter(&mut b, s, &node.operands),
+        Op::Reduce(r) => reduce(&mut b, r.kind, ty, operands[0], &r.axes).map(Some),
+        Op::Contract(c) => contract(&mut b, c, ty, operands[0]),
+        Op::Concat(c) => concat(&mut b, c, operands),
+        Op::Pad(p) => pad(&mut b, p, ty, operands),
+        Op::ScatterAdd(_) => scatter(&mut b, operands),
         _ => Ok(None),
     }
 }
@@ -59,89 +77,96 @@ fn size(b: &GraphBuilder<'_>, v: ValueId) -> R<u64> {
     Ok(count(&extents(b.graph, v)?))
 }
 
-/// One value with the type of `like`.
-fn filled(b: &mut GraphBuilder<'_>, like: ValueId, value: Literal) -> R<ValueId> {
-    let shape = b.shape(like);
+/// One value throughout.
+fn filled(b: &mut GraphBuilder<'_>, ty: &Type, value: Literal) -> R<ValueId> {
     let v = b.constant(value)?;
-    b.broadcast(v, shape, vec![])
+    b.broadcast(v, ty.shape.clone(), vec![])
 }
 
-fn reduce(b: &mut GraphBuilder<'_>, r: &Reduce, v: ValueId, x: ValueId) -> R<Option<ValueId>> {
+/// A reduction with the result type `ty` in normal form.
+fn reduce(b: &mut GraphBuilder<'_>, kind: ReduceKind, ty: &Type, x: ValueId, axes: &[usize]) -> R<ValueId> {
     let shape = extents(b.graph, x)?;
-    let arg = matches!(r.kind, ReduceKind::ArgMax | ReduceKind::ArgMin);
-    if r.axes.iter().any(|&a| shape[a] == 0) {
-        return identity(b, r.kind, v).map(Some);
+    let arg = matches!(kind, ReduceKind::ArgMax | ReduceKind::ArgMin);
+    if axes.iter().any(|&a| shape[a] == 0) {
+        return identity(b, kind, ty);
     }
-    let (unit, real): (Vec<usize>, Vec<usize>) = r.axes.iter().partition(|&&a| shape[a] == 1);
+    let (unit, real): (Vec<usize>, Vec<usize>) = axes.iter().partition(|&&a| shape[a] == 1);
     if !unit.is_empty() {
-        return without_units(b, r.kind, v, x, &unit, &real).map(Some);
+        return without_units(b, kind, ty, x, &unit, &real);
     }
     let rank = shape.len();
-    let trailing = (0..rank).rev().take_while(|a| r.axes.contains(a)).count();
-    let leading = (0..rank).take_while(|a| r.axes.contains(a)).count();
-    if trailing == r.axes.len() || (leading == r.axes.len() && !arg) {
-        return Ok(None);
+    let trailing = (0..rank).rev().take_while(|a| axes.contains(a)).count();
+    if trailing == axes.len() {
+        return b.reduce(kind, x, axes.to_vec());
     }
     if arg {
-        let perm = (0..rank).filter(|a| !r.axes.contains(a)).chain(r.axes.iter().copied()).collect();
+        let perm = (0..rank).filter(|a| !axes.contains(a)).chain(axes.iter().copied()).collect();
         let t = b.transpose(x, perm)?;
-        return b.reduce(r.kind, t, (rank - r.axes.len()..rank).collect()).map(Some);
+        return b.reduce(kind, t, (rank - axes.len()..rank).collect());
+    }
+    if trailing == 0 {
+        return leading(b, kind, x, axes);
     }
     let dtype = b.ty(x).dtype;
     let wide = if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype };
-    let mut y = b.cast(x, wide)?;
-    y = b.reduce(r.kind, y, (rank - trailing..rank).collect())?;
-    let rest: Vec<usize> = r.axes.iter().copied().filter(|&a| a < rank - trailing).collect();
-    let perm = rest.iter().copied().chain((0..rank - trailing).filter(|a| !rest.contains(a))).collect();
-    y = b.transpose(y, perm)?;
-    y = b.reduce(r.kind, y, (0..rest.len()).collect())?;
-    b.cast(y, dtype).map(Some)
+    let y = b.cast(x, wide)?;
+    let y = b.reduce(kind, y, (rank - trailing..rank).collect())?;
+    let rest: Vec<usize> = axes.iter().copied().filter(|&a| a < rank - trailing).collect();
+    let y = leading(b, kind, y, &rest)?;
+    b.cast(y, dtype)
+}
+
+/// A reduction over axes that are brought to the front.
+fn leading(b: &mut GraphBuilder<'_>, kind: ReduceKind, x: ValueId, axes: &[usize]) -> R<ValueId> {
+    let rest = (0..b.ty(x).rank()).filter(|a| !axes.contains(a));
+    let perm = axes.iter().copied().chain(rest).collect();
+    let t = b.transpose(x, perm)?;
+    b.reduce(kind, t, (0..axes.len()).collect())
 }
 
 /// What a reduction over nothing gives.
-fn identity(b: &mut GraphBuilder<'_>, kind: ReduceKind, v: ValueId) -> R<ValueId> {
-    let dtype = b.ty(v).dtype;
+fn identity(b: &mut GraphBuilder<'_>, kind: ReduceKind, ty: &Type) -> R<ValueId> {
     let value = match kind {
-        ReduceKind::Sum => Literal::int(dtype, 0),
-        ReduceKind::Prod => Literal::int(dtype, 1),
+        ReduceKind::Sum => Literal::int(ty.dtype, 0),
+        ReduceKind::Prod => Literal::int(ty.dtype, 1),
         ReduceKind::And => Literal::bool(true),
         ReduceKind::Or => Literal::bool(false),
         // The type rule forbids these over an axis without elements; a result without elements is fine.
-        _ if size(b, v)? == 0 => Literal::int(dtype, 0),
+        _ if ty.count().is_const(0) => Literal::int(ty.dtype, 0),
         _ => return Err(Diagnostic::bug(format!("{} over an empty axis", kind.name()))),
     };
-    filled(b, v, value)
+    filled(b, ty, value)
 }
 
 /// Reducing an axis of extent 1 drops it.
 fn without_units(
     b: &mut GraphBuilder<'_>,
     kind: ReduceKind,
-    v: ValueId,
+    ty: &Type,
     x: ValueId,
     unit: &[usize],
     real: &[usize],
 ) -> R<ValueId> {
     let arg = matches!(kind, ReduceKind::ArgMax | ReduceKind::ArgMin);
     if arg && real.is_empty() {
-        return filled(b, v, Literal::int(DType::I64, 0));
+        return filled(b, ty, Literal::int(DType::I64, 0));
     }
-    let shape: Shape =
-        b.shape(x).iter().enumerate().filter(|(a, _)| !unit.contains(a)).map(|(_, d)| d.clone()).collect();
+    let kept = b.shape(x).into_iter().enumerate().filter(|(a, _)| !unit.contains(a));
+    let shape: Shape = kept.map(|(_, d)| d).collect();
     let x = b.reshape(x, shape)?;
-    let axes = real.iter().map(|a| a - unit.iter().filter(|u| *u < a).count()).collect();
-    let y = b.reduce(kind, x, axes)?;
-    // What is left may still be over mixed axes.
-    Ok(replacement(b.graph, y.node)?.filter(|_| !real.is_empty()).unwrap_or(y))
+    if real.is_empty() {
+        return Ok(x);
+    }
+    let axes: Vec<usize> = real.iter().map(|a| a - unit.iter().filter(|u| *u < a).count()).collect();
+    reduce(b, kind, ty, x, &axes)
 }
 
-fn contract(b: &mut GraphBuilder<'_>, c: &Contract, v: ValueId, lhs: ValueId) -> R<Option<ValueId>> {
+fn contract(b: &mut GraphBuilder<'_>, c: &Contract, ty: &Type, lhs: ValueId) -> R<Option<ValueId>> {
     let shape = extents(b.graph, lhs)?;
     if c.sum.iter().all(|p| shape[p.0] != 0) {
         return Ok(None);
     }
-    let zero = Literal::int(b.ty(v).dtype, 0);
-    filled(b, v, zero).map(Some)
+    filled(b, ty, Literal::int(ty.dtype, 0)).map(Some)
 }
 
 fn concat(b: &mut GraphBuilder<'_>, c: &Concat, operands: &[ValueId]) -> R<Option<ValueId>> {
@@ -167,17 +192,17 @@ fn concat(b: &mut GraphBuilder<'_>, c: &Concat, operands: &[ValueId]) -> R<Optio
     b.concat(&parts, c.axis).map(Some)
 }
 
-fn pad(b: &mut GraphBuilder<'_>, p: &Pad, v: ValueId, operands: &[ValueId]) -> R<Option<ValueId>> {
+fn pad(b: &mut GraphBuilder<'_>, p: &Pad, ty: &Type, operands: &[ValueId]) -> R<Option<ValueId>> {
     if p.low.iter().chain(&p.high).all(|d| *d == Dim::ZERO) {
         return Ok(Some(operands[0]));
     }
-    if size(b, operands[0])? != 0 || size(b, v)? == 0 {
+    if size(b, operands[0])? != 0 || ty.count().is_const(0) {
         return Ok(None);
     }
-    let shape = b.shape(v);
-    b.broadcast(operands[1], shape, vec![]).map(Some)
+    b.broadcast(operands[1], ty.shape.clone(), vec![]).map(Some)
 }
 
-fn scatter(b: &mut GraphBuilder<'_>, _: &ScatterAdd, operands: &[ValueId]) -> R<Option<ValueId>> {
-    Ok(if size(b, operands[operands.len() - 1])? == 0 { Some(operands[0]) } else { None })
+fn scatter(b: &mut GraphBuilder<'_>, operands: &[ValueId]) -> R<Option<ValueId>> {
+    let src = operands[operands.len() - 1];
+    Ok(if size(b, src)? == 0 { Some(operands[0]) } else { None })
 }

@@ -7,11 +7,16 @@
 pub mod bind;
 pub mod cse;
 pub mod dce;
+pub mod decompose;
 pub mod differentiate;
+mod entry;
+pub mod lower;
 mod manager;
 mod pass;
+pub mod order;
 pub mod pipeline;
 pub mod place;
+pub mod plan_memory;
 pub mod simplify;
 #[cfg(test)]
 mod tests;
@@ -19,7 +24,9 @@ mod tests;
 pub use bind::Bind;
 pub use cse::Cse;
 pub use dce::Dce;
+pub use decompose::Decompose;
 pub use differentiate::{Differentiate, differentiate};
+pub use entry::{Lowered, lower_entry, lower_entry_with, plan_text};
 pub use manager::{PassManager, Report, Timing};
 pub use pass::{Decision, Pass, PassCx};
 pub use place::{Crossing, Place, crossings};

@@ -73,11 +73,15 @@ pub fn plan_text(lowered: &Lowered) -> String {
         };
         let live = p.live.map_or(String::new(), |(a, b)| format!(" live {a}..{b}"));
         let (arena, end) = (p.arena, p.offset + p.bytes);
-        let _ =
-            writeln!(out, "  {role} %{}: {}[{}] = {arena}[{}..{end}]{live}", b.name, b.dtype, b.len, p.offset);
+        let _ = writeln!(
+            out,
+            "  {role} %{}: {}[{}] = {arena}[{}..{end}]{live}",
+            b.name, b.dtype, b.len, p.offset
+        );
     }
     for (i, call) in program.calls.iter().enumerate() {
-        let args: Vec<String> = call.args.iter().map(|s| format!("%{}", program.buffer(s.buffer).name)).collect();
+        let args: Vec<String> =
+            call.args.iter().map(|s| format!("%{}", program.buffer(s.buffer).name)).collect();
         let _ = write!(out, "  call{i} @{}({})", program.kernel_of(call).name, args.join(", "));
         let donates = call.donates.iter().filter(|(r, w)| call.args[r.ix()] != call.args[w.ix()]);
         for (r, w) in donates {

@@ -78,10 +78,7 @@ impl OwnKernel for Contract {
                 let coords = axes.operand(self, side, rank, &all);
                 let value = e.memory(x, &coords)?;
                 let value = e.cast(acc, value);
-                Ok::<_, Diagnostic>(Operand {
-                    exprs: e.next_body(&[], &domain.all_extents()).exprs,
-                    value,
-                })
+                Ok::<_, Diagnostic>(Operand { exprs: e.next_body(&[], &domain.all_extents()).exprs, value })
             };
             let lhs = operand(&mut e, 0, lhs, l.len())?;
             let rhs = operand(&mut e, 1, rhs, r.len())?;

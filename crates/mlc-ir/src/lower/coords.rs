@@ -190,16 +190,23 @@ mod tests {
 
     fn points(extents: &[u64]) -> Vec<Vec<i64>> {
         extents.iter().fold(vec![vec![]], |all, &e| {
-            all.into_iter()
-                .flat_map(|p| (0..e as i64).map(move |i| [p.clone(), vec![i]].concat()))
-                .collect()
+            all.into_iter().flat_map(|p| (0..e as i64).map(move |i| [p.clone(), vec![i]].concat())).collect()
         })
     }
 
     #[test]
     fn reshapes_keep_the_linear_position() {
-        let shapes: [&[u64]; 9] =
-            [&[24], &[2, 12], &[4, 6], &[2, 3, 4], &[1, 24, 1], &[6, 1, 4], &[3, 8], &[12, 2, 1], &[2, 2, 2, 3]];
+        let shapes: [&[u64]; 9] = [
+            &[24],
+            &[2, 12],
+            &[4, 6],
+            &[2, 3, 4],
+            &[1, 24, 1],
+            &[6, 1, 4],
+            &[3, 8],
+            &[12, 2, 1],
+            &[2, 2, 2, 3],
+        ];
         for from in shapes {
             for to in shapes {
                 let coords: Coords = (0..from.len() as u32).map(axis).collect();

@@ -7,11 +7,9 @@ use rustc_hash::FxHashMap;
 
 use super::coords::{Coords, row_major};
 use super::{Domain, Homes, Rule, merge_axes, merge_contraction};
-use crate::graph::{self, NodeId, ValueId};
-use crate::loops::{
-    Arg, ArgId, BodyBuilder, ExprId, Index, Kernel, Kind, Lit, LoopBody, Mode, Phase, Prov,
-};
 use crate::DType;
+use crate::graph::{self, NodeId, ValueId};
+use crate::loops::{Arg, ArgId, BodyBuilder, ExprId, Index, Kernel, Kind, Lit, LoopBody, Mode, Phase, Prov};
 
 /// A kernel with what its arguments stand for.
 #[derive(Debug, Clone)]
@@ -277,4 +275,3 @@ pub fn kernel_name(graph: &graph::Graph, v: ValueId) -> String {
         op => op.name().into(),
     }
 }
-

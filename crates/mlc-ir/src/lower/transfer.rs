@@ -48,7 +48,9 @@ pub fn copy_kernel(
     v: ValueId,
     transfer: Option<(Device, Device)>,
 ) -> Result<Draft, Diagnostic> {
-    let Some(home) = cx.of(x) else { return Err(Diagnostic::bug(format!("{x} is copied but nowhere stored"))) };
+    let Some(home) = cx.of(x) else {
+        return Err(Diagnostic::bug(format!("{x} is copied but nowhere stored")));
+    };
     let len = super::count(&cx.shape(x)?);
     let mut e = Emitter::new(cx, &[], &[len]);
     e.at(v.node);

@@ -39,7 +39,12 @@ impl View for Transpose {
 impl View for Slice {
     fn coords(&self, _: &[u64], _: &[u64], coords: &[Index], _: &[u64]) -> Coords {
         let start = |i: usize| self.starts.get(i).and_then(|d| d.as_const()).unwrap_or(0);
-        coords.iter().zip(&self.steps).enumerate().map(|(i, (c, &s))| c.clone().scale(s).plus(start(i))).collect()
+        coords
+            .iter()
+            .zip(&self.steps)
+            .enumerate()
+            .map(|(i, (c, &s))| c.clone().scale(s).plus(start(i)))
+            .collect()
     }
 }
 

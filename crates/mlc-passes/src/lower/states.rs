@@ -14,7 +14,7 @@ use mlc_ir::op::Op;
 use rustc_hash::FxHashMap;
 
 use super::Buffers;
-use super::steps::{Steps, Place, alias};
+use super::steps::{Place, Steps, alias};
 use crate::Decision;
 
 /// Searches of the step graph give up after this many steps.
@@ -28,7 +28,8 @@ pub fn assign(
     buffers: &mut Buffers<'_>,
     decisions: &mut Vec<Decision>,
 ) -> Result<(), Diagnostic> {
-    let mut a = Assign { graph, homes, steps, buffers, decisions, positions: vec![], readers: FxHashMap::default() };
+    let mut a =
+        Assign { graph, homes, steps, buffers, decisions, positions: vec![], readers: FxHashMap::default() };
     a.prefer_temporaries();
     let mut pending = vec![];
     for w in &graph.writes {
@@ -142,7 +143,12 @@ impl Assign<'_, '_, '_> {
                 self.buffers.settle(home, buffer);
             } else {
                 self.copy(home, buffer, out.span)?;
-                self.decide(&out.name, "copied", "its value lives in a state, an input or another output", out.span);
+                self.decide(
+                    &out.name,
+                    "copied",
+                    "its value lives in a state, an input or another output",
+                    out.span,
+                );
             }
         }
         Ok(())

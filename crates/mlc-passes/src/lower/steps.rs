@@ -5,11 +5,9 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use mlc_diag::Diagnostic;
-use mlc_ir::graph::ValueId;
 use mlc_ir::DType;
-use mlc_ir::loops::{
-    Arg, ArgId, AxisId, BufferId, CopyMap, Index, Kernel, Kind, LoopBody, Mode, Prov, Tail,
-};
+use mlc_ir::graph::ValueId;
+use mlc_ir::loops::{Arg, ArgId, AxisId, BufferId, CopyMap, Index, Kernel, Kind, LoopBody, Mode, Prov, Tail};
 use mlc_ir::lower::{Draft, Homes, Rule, copy_kernel, count, map_kernel, prov};
 
 use super::storage::Storage;
@@ -93,7 +91,13 @@ impl Steps {
     }
 
     /// Adds a copy of a value's whole buffer.
-    pub fn push_copy(&mut self, from: ValueId, (dtype, len): (DType, u64), to: BufferId, prov: Prov) -> usize {
+    pub fn push_copy(
+        &mut self,
+        from: ValueId,
+        (dtype, len): (DType, u64),
+        to: BufferId,
+        prov: Prov,
+    ) -> usize {
         let kernel = whole_copy(dtype, len, &prov);
         let deps = self.maker(from).into_iter().collect();
         let (reads, write) = (vec![Place::Value(from)], Place::Buffer(to));

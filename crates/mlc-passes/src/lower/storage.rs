@@ -53,7 +53,8 @@ impl Demand {
                 self.roots.push(r);
             }
         }
-        self.mixed |= other.mixed || (self.frame.is_some() && other.frame.is_some() && self.frame != other.frame);
+        self.mixed |=
+            other.mixed || (self.frame.is_some() && other.frame.is_some() && self.frame != other.frame);
         self.frame = self.frame.or(other.frame);
         self.repeated |= other.repeated;
         self.strided |= other.strided;

@@ -221,14 +221,10 @@ impl Blocks {
 }
 
 /// May `to` start where `from` ends, in this call?
-fn dies_into(
-    program: &LoopProgram,
-    lives: &Lives,
-    id: CallId,
-    (from, to): (BufferId, BufferId),
-) -> bool {
+fn dies_into(program: &LoopProgram, lives: &Lives, id: CallId, (from, to): (BufferId, BufferId)) -> bool {
     let temp = |b: BufferId| program.buffer(b).role == Role::Temp;
-    let touched_once = |b: BufferId| program.calls[id.ix()].args.iter().filter(|s| s.buffer == b).count() == 1;
+    let touched_once =
+        |b: BufferId| program.calls[id.ix()].args.iter().filter(|s| s.buffer == b).count() == 1;
     temp(from)
         && temp(to)
         && program.buffer(from).device == program.buffer(to).device

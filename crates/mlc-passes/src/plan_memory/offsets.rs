@@ -176,7 +176,8 @@ mod tests {
             assert!(p.offsets[i] + b.bytes <= p.peak);
             alive.retain(|&j| blocks[j].last >= b.first);
             for &j in &alive {
-                let apart = p.offsets[i] + b.bytes <= p.offsets[j] || p.offsets[j] + blocks[j].bytes <= p.offsets[i];
+                let apart =
+                    p.offsets[i] + b.bytes <= p.offsets[j] || p.offsets[j] + blocks[j].bytes <= p.offsets[i];
                 assert!(apart || b.bytes == 0 || blocks[j].bytes == 0, "{b:?} and {:?}", blocks[j]);
             }
             alive.push(i);

@@ -92,6 +92,11 @@ impl OpDef for Cast {
                 out.push(Sample::new(&format!("{from} to {to}"), Cast { to }, vec![operand]).error(error));
             }
         }
+        for to in [DType::I64, DType::I32, DType::I8, DType::U8] {
+            let values = Domain::Values(vec![0.0, 0.5, 1.5, 2.5, 99.99, 127.0]);
+            let operand = SampleOperand::new(DType::F32, &[6], values);
+            out.push(Sample::new(&format!("within the range of {to}"), Cast { to }, vec![operand]));
+        }
         let operand = SampleOperand::f32(&[3, 2]);
         out.push(Sample::new("floats", Cast { to: DType::F64 }, vec![operand]).smooth(2));
         out.push(Sample::new("none", Cast { to: DType::F16 }, vec![SampleOperand::f32(&[0])]).smooth(2));

@@ -23,6 +23,8 @@ mod reshape;
 mod sample;
 mod slice;
 mod source;
+#[cfg(test)]
+mod tests;
 mod transpose;
 
 use mlc_diag::Diagnostic;
@@ -46,7 +48,7 @@ pub use literal::Literal;
 pub use pad::Pad;
 pub use reduce::{Reduce, ReduceKind};
 pub use reshape::Reshape;
-pub use sample::{Domain, Sample, SampleOperand, epsilon};
+pub use sample::{Domain, Sample, SampleOperand, epsilon, fingerprint};
 pub use slice::Slice;
 pub use source::{Constant, DimScalar, Input, Iota, RandomBits, State};
 pub use transpose::Transpose;

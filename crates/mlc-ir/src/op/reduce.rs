@@ -9,7 +9,7 @@ use super::{
 };
 use crate::eval::{Elements, EvalError, Tensor, coordinates, linear_index};
 use crate::graph::{GraphBuilder, ValueId};
-use crate::types::{DType, DTypeKind, Relation, Type};
+use crate::types::{DType, DTypeKind, Dim, Relation, Shape, Type};
 
 /// Reduces over `axes` (ascending, at least one), which the result lacks. The order of additions is
 /// the loop IR's row and column trees.
@@ -225,6 +225,7 @@ impl OpDef for Reduce {
                     if smooth == 1 || kind.is_arg() { Domain::Distinct } else { Domain::Apart(0.3, 1.5) };
                 add(&format!("{shape:?} over {axes:?}"), shape, axes, DType::F32, domain);
             }
+            add("many, with zeros", &[2, 41], &[1], DType::F32, Domain::Values(many(41)));
             add("ties", &[3, 4], &[1], DType::F32, Domain::Values(vec![1.0, 1.0, 0.0, 1.0, 0.0]));
             add("NaN", &[4, 3], &[1], DType::F32, Domain::Values(ODD.to_vec()));
             add("i64", &[3, 5], &[1], DType::I64, Domain::Ints(-9, 9));
@@ -250,8 +251,17 @@ const REDUCTIONS: [(&[usize], &[usize]); 9] = [
     (&[3, 0], &[1]),
 ];
 
+/// The longest product whose derivative is made of the matrix of pairs.
+const MOST_PAIRED: i64 = 32;
+
 const ODD: [f64; 12] =
     [1.0, f64::NAN, 2.0, f64::INFINITY, 0.0, -0.0, f64::NEG_INFINITY, 3.0, f64::NAN, -0.0, 0.0, -1.0];
+
+/// Values near 1 in two rows of n: with one zero, then with two.
+fn many(n: usize) -> Vec<f64> {
+    let zero = |i: usize| [7, n + 3, n + 9].contains(&i);
+    (0..2 * n).map(|i| if zero(i) { 0.0 } else { 0.8 + 0.01 * i as f64 }).collect()
+}
 
 impl Reduce {
     fn combine_floats(&self, values: impl Iterator<Item = f64>) -> f64 {
@@ -313,14 +323,63 @@ impl Reduce {
         b.div(masked, count)
     }
 
-    /// g * y / x where no factor is 0; else the product of the factors that are not 0, at the place of
-    /// the only zero, and 0 elsewhere.
     fn pull_prod(
         &self,
         b: &mut GraphBuilder<'_>,
         x: ValueId,
         y: ValueId,
         g: ValueId,
+    ) -> Result<ValueId, Diagnostic> {
+        let shape = b.shape(x);
+        let count = self.axes.iter().fold(Dim::ONE, |n, &a| &n * &shape[a]);
+        let others = match count.as_const() {
+            Some(..=MOST_PAIRED) => self.others_by_pairs(b, x, count)?,
+            _ => self.others_by_quotient(b, x, y)?,
+        };
+        let g = b.unreduce(g, &shape, &self.axes)?;
+        b.mul(g, others)
+    }
+
+    /// For each factor the product of the others, from the matrix of (factor left out, factor): exact
+    /// for zeros, infinities and NaN, in every order of differentiation.
+    fn others_by_pairs(
+        &self,
+        b: &mut GraphBuilder<'_>,
+        x: ValueId,
+        count: Dim,
+    ) -> Result<ValueId, Diagnostic> {
+        let shape = b.shape(x);
+        let kept = (0..shape.len()).filter(|a| !self.axes.contains(a));
+        let perm: Vec<usize> = kept.chain(self.axes.iter().copied()).collect();
+        let moved = b.transpose(x, perm.clone())?;
+        let moved_shape = b.shape(moved);
+        let mut flat: Shape = moved_shape[..shape.len() - self.axes.len()].into();
+        flat.push(count.clone());
+        let factors = b.reshape(moved, flat.clone())?;
+        let last = flat.len() - 1;
+        let mut square = flat.clone();
+        square.push(count);
+        let spread = b.broadcast(factors, square.clone(), (0..last).chain([last + 1]).collect())?;
+        let (left_out, factor) =
+            (b.iota(DType::I64, square.clone(), last)?, b.iota(DType::I64, square, last + 1)?);
+        let own = b.map(ScalarFn::Eq, &[left_out, factor])?;
+        let unit = b.full_like(spread, 1.0)?;
+        let rest = b.select(own, unit, spread)?;
+        let others = b.reduce(ReduceKind::Prod, rest, vec![last + 1])?;
+        let others = b.reshape(others, moved_shape)?;
+        let mut inverse = vec![0; perm.len()];
+        perm.iter().enumerate().for_each(|(i, &p)| inverse[p] = i);
+        b.transpose(others, inverse)
+    }
+
+    /// The same in linear time: y / x where no factor is 0; else the product of the factors that are
+    /// not 0, at the place of the only zero, and 0 elsewhere. Exact but for rounding; second
+    /// derivatives take the zeros for constants.
+    fn others_by_quotient(
+        &self,
+        b: &mut GraphBuilder<'_>,
+        x: ValueId,
+        y: ValueId,
     ) -> Result<ValueId, Diagnostic> {
         let (shape, dtype) = (b.shape(x), b.ty(x).dtype);
         let (zero, unit) = (b.full_like(x, 0.0)?, b.full_like(x, 1.0)?);
@@ -337,8 +396,6 @@ impl Reduce {
         let at_only = b.map(ScalarFn::And, &[is_zero, only])?;
         let none = b.map(ScalarFn::Eq, &[zeros, zero])?;
         let elsewhere = b.select(none, quotient, zero)?;
-        let others = b.select(at_only, rest, elsewhere)?;
-        let g = b.unreduce(g, &shape, &self.axes)?;
-        b.mul(g, others)
+        b.select(at_only, rest, elsewhere)
     }
 }

@@ -2,7 +2,7 @@
 //! against finite differences, lowered code against evaluator, PyTorch's numbers.
 
 use super::Op;
-use crate::eval::Tensor;
+use crate::eval::{Elements, Tensor};
 use crate::types::{DType, DTypeKind, Dim, Type};
 
 /// One application of an op to operands of known types.
@@ -63,6 +63,11 @@ impl Sample {
         self.error * epsilon(dtype)
     }
 
+    /// A name that no other sample has.
+    pub fn key(&self) -> String {
+        format!("{}: {}", self.op.name(), self.note)
+    }
+
     pub fn types(&self) -> Vec<Type> {
         self.operands.iter().map(|o| o.ty.clone()).collect()
     }
@@ -121,6 +126,20 @@ impl SampleOperand {
         };
         Tensor::from_f64(self.ty.dtype, &shape, &values).rounded()
     }
+}
+
+/// Hash of the values: a fixture says with it which inputs it was made for.
+pub fn fingerprint(inputs: &[Tensor]) -> String {
+    let mut hash = blake3::Hasher::new();
+    for t in inputs {
+        hash.update(t.dtype.name().as_bytes());
+        t.shape.iter().for_each(|d| _ = hash.update(&d.to_le_bytes()));
+        match &t.data {
+            Elements::F(v) => v.iter().for_each(|x| _ = hash.update(&x.to_bits().to_le_bytes())),
+            _ => t.to_ints().iter().for_each(|x| _ = hash.update(&x.to_le_bytes())),
+        }
+    }
+    hash.finalize().to_hex()[..16].to_string()
 }
 
 fn distinct(count: usize, random: &mut SplitMix) -> Vec<f64> {

@@ -185,7 +185,11 @@ pub fn atan2(b: B<'_, '_>, c: &Chain<'_>) -> Pulled {
     let (y, x) = (c.x[0], c.x[1]);
     let (yy, xx) = (b.mul(y, y)?, b.mul(x, x)?);
     let square = b.add(yy, xx)?;
-    let scaled = b.div(c.g, square)?;
+    // At the origin, where there is no angle, none of it changes.
+    let zero = b.full_like(square, 0.0)?;
+    let origin = b.map(ScalarFn::Eq, &[square, zero])?;
+    let quotient = b.div(c.g, square)?;
+    let scaled = b.select(origin, zero, quotient)?;
     let second = |b: B<'_, '_>| {
         let minus = b.neg(y)?;
         b.mul(scaled, minus)

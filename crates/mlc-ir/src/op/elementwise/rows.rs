@@ -64,7 +64,7 @@ pub static ROWS: [Row; ScalarFn::ALL.len()] = [
           floats: Some(|x| r::rem(x[0], x[1])), ints: Some(|x, _| r::int_rem(x[0], x[1])), domains: &[Range(1.2, 1.4), Range(0.8, 1.1)], smooth: 2, error: 2.0 },
     Row { f: ScalarFn::Pow, doc: "a to the power of b, as C's `pow`: `pow(x, 0) = pow(1, y) = 1` even for NaN", derivative: Rule("g * b * pow(a, b-1), 0 where b = 0; g * y * log(a), 0 where a = 0 and b >= 0", d::pow), policy: KeepF32,
           floats: Some(|x| x[0].powf(x[1])), ints: None, domains: &[Range(0.2, 3.0), Range(-2.0, 3.0)], smooth: 2, error: 4.0 },
-    Row { f: ScalarFn::Atan2, doc: "angle of the point (b, a) in -pi ..= pi, as C's `atan2`", derivative: Rule("g * b / (a*a + b*b); g * -a / (a*a + b*b)", d::atan2), policy: Promote,
+    Row { f: ScalarFn::Atan2, doc: "angle of the point (b, a) in -pi ..= pi, as C's `atan2`", derivative: Rule("g * b / (a*a + b*b); g * -a / (a*a + b*b); 0 at the origin", d::atan2), policy: Promote,
           floats: Some(|x| x[0].atan2(x[1])), ints: None, domains: &[Apart(0.2, 2.0), Apart(0.2, 2.0)], smooth: 2, error: 2.0 },
     Row { f: ScalarFn::Max, doc: "the greater; NaN if either is; of equals the second (this matters for signed zero)", derivative: Rule("g where greater, g/2 to each where equal, g to both where NaN", d::max), policy: Promote,
           floats: Some(|x| if x[0] > x[1] || x[0].is_nan() { x[0] } else { x[1] }), ints: Some(|x, _| x[0].max(x[1])), domains: &[Range(-2.0, 0.0), Range(-1.0, 2.0)], smooth: 2, error: 0.0 },

@@ -13,6 +13,7 @@
 //! | [`contraction`], [`kernel`] | matmul and the other kinds; arguments |
 //! | [`program`] | buffers, calls, planned memory |
 //! | [`bounds`], [`views`] | arithmetic of indices; view operations as index maps |
+//! | [`verify`] | the rules, labelled, that make a kernel, program or plan well-formed |
 //! | [`interp`] | the bit-exact interpreter |
 //!
 //! ```text
@@ -77,6 +78,7 @@ pub mod interp;
 pub mod kernel;
 pub mod program;
 pub mod scalar;
+pub mod verify;
 pub mod views;
 
 pub use body::{
@@ -93,4 +95,5 @@ pub use program::{
     LoopProgram, Place, Plan, Role, StateId,
 };
 pub use scalar::{Lit, Prim};
+pub use verify::{Violation, verify_kernel, verify_plan, verify_program};
 pub use views::View;

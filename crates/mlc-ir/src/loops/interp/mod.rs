@@ -147,4 +147,4 @@ pub fn for_each_point<E>(extents: &[u64], mut f: impl FnMut(&[i64]) -> Result<()
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,6 +4,9 @@
 //! dims that are equal as polynomials have the same representation, so `==` is a sound (not complete)
 //! proof of equality; [`super::DimFacts`] proves more, with the `where` facts of a signature.
 //!
+//! Quotients by a number are normalised further, so that sizes of convolution and pooling chains meet:
+//! `(h-1)/2 + 1` is `(h+1)/2`, and `((h+1)/2 + 1)/2` is `(h+3)/4`.
+//!
 //! Arithmetic never panics: a coefficient that leaves i64 makes the dim [`Dim::overflow`], which no
 //! check accepts.
 
@@ -74,7 +77,7 @@ impl Dim {
         self.as_const() == Some(n)
     }
 
-    fn atom(a: Atom) -> Dim {
+    pub(super) fn atom(a: Atom) -> Dim {
         Dim::from_terms(BTreeMap::from([(vec![(a, 1)], 1)]))
     }
 
@@ -166,16 +169,77 @@ impl Dim {
         if let Some(q) = self.div_exact(other) {
             return q;
         }
-        // (b*x + r) / b = x + r / b: keeps quotients small and lets equal ones meet.
-        if let (Some(terms), Some(b)) = (self.terms(), other.as_const()) {
-            let (whole, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
-                terms.into_iter().partition(|(_, c)| c.wrapping_rem(b) == 0);
-            if !whole.is_empty() && !rest.is_empty() {
-                let whole = Dim::from_terms(whole.into_iter().map(|(m, c)| (m, c.wrapping_div(b))).collect());
-                return &whole + &Dim::from_terms(rest).floor_div(other);
+        match other.as_const() {
+            Some(b) if b > 0 => self.quotient_by(b),
+            // x / -b = (-x) / b
+            Some(b) if b > i64::MIN => (&Dim::ZERO - self).floor_div(&Dim::from(-b)),
+            _ => Dim::quot(self, other),
+        }
+    }
+
+    fn quot(n: &Dim, d: &Dim) -> Dim {
+        Dim::atom(Atom::Quot(Arc::new((n.clone(), d.clone()))))
+    }
+
+    /// The normal form of a floor quotient by `b` > 0, which does not come out even.
+    fn quotient_by(&self, b: i64) -> Dim {
+        let Some(terms) = self.terms() else { return Dim::overflow() };
+        // (b*x + r) / b = x + r / b: what is left has coefficients from 0 to b - 1.
+        let (mut whole, mut rest) = (BTreeMap::new(), BTreeMap::new());
+        for (m, c) in terms {
+            whole.insert(m.clone(), c.div_euclid(b));
+            rest.insert(m, c.rem_euclid(b));
+        }
+        let (whole, mut rest, mut b) = (Dim::from_terms(whole), Dim::from_terms(rest), b);
+        // (g*x + c) / (g*b) = (x + c/g) / b
+        let names = rest.monomials().into_iter().filter(|(m, _)| !m.is_empty());
+        let g = names.fold(b, |g, (_, c)| gcd(g, c));
+        if g > 1 {
+            let parts = rest.terms().unwrap_or_default();
+            rest = Dim::from_terms(parts.into_iter().map(|(m, c)| (m, c.div_euclid(g))).collect());
+            b /= g;
+        }
+        // (x/a + c) / b = (x + a*c) / (a*b)
+        if let Some((n, a, c)) = rest.as_shifted_quotient()
+            && let (Some(shift), Some(divisor)) = (a.checked_mul(c), a.checked_mul(b))
+            && b > 1
+        {
+            return &whole + &(&n + &Dim::from(shift)).floor_div(&Dim::from(divisor));
+        }
+        let quotient = match rest.as_const() {
+            Some(c) => Dim::from(c.div_euclid(b)),
+            None if b == 1 => rest,
+            None => Dim::quot(&rest, &Dim::from(b)),
+        };
+        &whole + &quotient
+    }
+
+    /// `x`, `a` and `c` of a dim `x/a + c` with a number `a`.
+    fn as_shifted_quotient(&self) -> Option<(Dim, i64, i64)> {
+        let Repr::Poly(p) = &self.0 else { return None };
+        let mut found = None;
+        let mut constant = 0;
+        for (m, &c) in &p.terms {
+            match &m[..] {
+                [] => constant = c,
+                [(Atom::Quot(q), 1)] if c == 1 && found.is_none() => {
+                    found = Some((q.0.clone(), q.1.as_const()?))
+                }
+                _ => return None,
             }
         }
-        Dim::atom(Atom::Quot(Arc::new((self.clone(), other.clone()))))
+        found.map(|(n, a)| (n, a, constant))
+    }
+
+    /// `self - b * (self / b)`, for the prover: it then meets quotients alone.
+    pub(super) fn without_remainders(&self) -> Dim {
+        self.map_atoms(&|atom| match atom {
+            Atom::Rem(r) => {
+                let (n, d) = (r.0.without_remainders(), r.1.without_remainders());
+                Some(&n - &(&d * &n.floor_div(&d)))
+            }
+            _ => None,
+        })
     }
 
     /// Remainder with the divisor's sign.
@@ -192,9 +256,11 @@ impl Dim {
         if self.div_exact(other).is_some() {
             return Dim::ZERO;
         }
-        if let (Some(terms), Some(b)) = (self.terms(), other.as_const()) {
-            let rest: BTreeMap<_, _> = terms.into_iter().filter(|(_, c)| c.wrapping_rem(b) != 0).collect();
-            let rest = Dim::from_terms(rest);
+        if let (Some(terms), Some(b)) = (self.terms(), other.as_const())
+            && b > 0
+        {
+            // (b*x + r) % b = r % b
+            let rest = Dim::from_terms(terms.into_iter().map(|(m, c)| (m, c.rem_euclid(b))).collect());
             if rest != *self {
                 return rest.rem(other);
             }
@@ -226,27 +292,50 @@ impl Dim {
 
     /// Its value; `None` where a name is unbound or the arithmetic overflows or divides by zero.
     pub fn eval(&self, binding: &Binding) -> Option<i64> {
-        self.substitute(&|s| binding.get(s).map(|&n| Dim::from(n))).as_const()
+        let p = match &self.0 {
+            Repr::Const(n) => return Some(*n),
+            Repr::Overflow => return None,
+            Repr::Poly(p) => p,
+        };
+        p.terms.iter().try_fold(0i64, |sum, (monomial, c)| {
+            let product = monomial.iter().try_fold(*c, |product, (atom, power)| {
+                product.checked_mul(atom.eval(binding)?.checked_pow(*power)?)
+            });
+            sum.checked_add(product?)
+        })
     }
 
     /// Replaces the names for which `f` gives a dim.
     pub fn substitute(&self, f: &dyn Fn(&Symbol) -> Option<Dim>) -> Dim {
+        self.map_atoms(&|atom| match atom {
+            Atom::Sym(s) => f(s),
+            Atom::Quot(q) => Some(q.0.substitute(f).floor_div(&q.1.substitute(f))),
+            Atom::Rem(q) => Some(q.0.substitute(f).rem(&q.1.substitute(f))),
+        })
+    }
+
+    /// Replaces the atoms for which `f` gives a dim.
+    fn map_atoms(&self, f: &dyn Fn(&Atom) -> Option<Dim>) -> Dim {
         let Repr::Poly(p) = &self.0 else { return self.clone() };
         let mut sum = Dim::ZERO;
         for (m, c) in &p.terms {
             let mut product = Dim::from(*c);
             for (atom, power) in m {
-                let value = match atom {
-                    Atom::Sym(s) => f(s).unwrap_or_else(|| Dim::sym(s.clone())),
-                    Atom::Quot(q) => q.0.substitute(f).floor_div(&q.1.substitute(f)),
-                    Atom::Rem(q) => q.0.substitute(f).rem(&q.1.substitute(f)),
-                };
+                let value = f(atom).unwrap_or_else(|| Dim::atom(atom.clone()));
                 product = &product * &value.pow(*power);
             }
             sum = &sum + &product;
         }
         sum
     }
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    let (mut a, mut b) = (a.unsigned_abs(), b.unsigned_abs());
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    i64::try_from(a).unwrap_or(1)
 }
 
 fn floor_div(a: i64, b: i64) -> Option<i64> {
@@ -307,18 +396,22 @@ operator!(Sub, sub, a, b, a.combine(b, -1));
 operator!(Mul, mul, a, b, a.product(b));
 
 impl fmt::Display for Dim {
-    /// `4*batch+1`, without spaces; terms with names first, the constant last.
+    /// `4*batch+1`, `(h+1)/2`, without spaces; terms with names first, the constant last.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(terms) = self.terms() else { return f.write_str("overflow") };
         if terms.is_empty() {
             return f.write_str("0");
         }
+        let alone = terms.len() == 1;
         let (constants, named): (Vec<_>, Vec<_>) = terms.into_iter().partition(|(m, _)| m.is_empty());
         for (i, (m, c)) in named.into_iter().chain(constants).enumerate() {
             match (i, c < 0) {
                 (_, true) => f.write_str("-")?,
                 (0, false) => {}
                 (_, false) => f.write_str("+")?,
+            }
+            if let ([(atom, 1)], 1, true) = (&m[..], c, alone) {
+                return atom.write(f);
             }
             let c = c.unsigned_abs();
             if c != 1 || m.is_empty() {
@@ -336,12 +429,49 @@ impl fmt::Display for Dim {
     }
 }
 
+impl Atom {
+    fn eval(&self, binding: &Binding) -> Option<i64> {
+        let sides = |q: &(Dim, Dim)| Some((q.0.eval(binding)?, q.1.eval(binding)?));
+        match self {
+            Atom::Sym(s) => binding.get(s).copied(),
+            Atom::Quot(q) => sides(q).and_then(|(a, b)| floor_div(a, b)),
+            Atom::Rem(q) => {
+                let (a, b) = sides(q)?;
+                a.checked_sub(floor_div(a, b)?.checked_mul(b)?)
+            }
+        }
+    }
+
+    /// Without parentheses around the whole.
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = |d: &Dim| match &d.0 {
+            Repr::Poly(p) if p.terms.len() > 1 || p.terms.iter().any(|(m, c)| *c != 1 || m.len() > 1) => {
+                format!("({d})")
+            }
+            Repr::Poly(p) => match p.terms.keys().next().and_then(|m| m.first()) {
+                Some((Atom::Sym(s), 1)) => s.to_string(),
+                _ => format!("({d})"),
+            },
+            Repr::Const(n) if *n >= 0 => n.to_string(),
+            _ => format!("({d})"),
+        };
+        match self {
+            Atom::Sym(s) => f.write_str(s),
+            Atom::Quot(q) => write!(f, "{}/{}", side(&q.0), side(&q.1)),
+            Atom::Rem(q) => write!(f, "{}%{}", side(&q.0), side(&q.1)),
+        }
+    }
+}
+
 impl fmt::Display for Atom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Atom::Sym(s) => f.write_str(s),
-            Atom::Quot(q) => write!(f, "(({})/({}))", q.0, q.1),
-            Atom::Rem(q) => write!(f, "(({})%({}))", q.0, q.1),
+            _ => {
+                f.write_str("(")?;
+                self.write(f)?;
+                f.write_str(")")
+            }
         }
     }
 }
@@ -382,7 +512,20 @@ mod tests {
             (&h + &Dim::from(8i64)).floor_div(&Dim::from(4i64)),
             &h.floor_div(&Dim::from(4i64)) + &Dim::from(2i64)
         );
-        assert_eq!((&h + &Dim::from(8i64)).rem(&Dim::from(4i64)).to_string(), "((h)%(4))");
+        assert_eq!((&h + &Dim::from(8i64)).rem(&Dim::from(4i64)).to_string(), "h%4");
+    }
+
+    #[test]
+    fn chains_of_strided_windows_meet() {
+        let n = |n: i64| Dim::from(n);
+        let window = |h: &Dim, k: i64, s: i64, p: i64| &(h + &n(2 * p - k)).floor_div(&n(s)) + &n(1);
+        let h = Dim::sym("h");
+        // A 7x7 convolution and a 3x3 pool, each of stride 2; then a 3x3 and a 1x1 of stride 2 agree.
+        let stem = window(&window(&h, 7, 2, 3), 3, 2, 1);
+        assert_eq!(stem.to_string(), "(h+3)/4");
+        assert_eq!(window(&stem, 3, 2, 1), window(&stem, 1, 2, 0));
+        assert_eq!(window(&stem, 3, 1, 1), stem);
+        assert_eq!((&(&h * &n(6)) + &n(5)).floor_div(&n(4)).to_string(), "h+(h/2)+1");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::dim::{Binding, Dim, Symbol};
+use super::solve::Solver;
 use mlc_diag::Span;
 
 /// A condition on dims that holds (as a `where` fact) or must be checked when dims are bound.
@@ -103,7 +104,8 @@ impl DimFacts {
         self.facts.push(fact);
     }
 
-    /// Is `a rel b` true for all values of the names that satisfy the facts?
+    /// Is `a rel b` true for all values of the names that satisfy the facts? Never a guess: what is
+    /// neither proven nor refuted is [`Proof::Unknown`].
     pub fn prove(&self, a: &Dim, rel: Relation, b: &Dim) -> Proof {
         if a.is_overflow() || b.is_overflow() {
             return Proof::Fails(Binding::new());
@@ -111,69 +113,18 @@ impl DimFacts {
         if let (Some(x), Some(y)) = (a.as_const(), b.as_const()) {
             return if rel.holds(x, y) { Proof::Holds } else { Proof::Fails(Binding::new()) };
         }
-        if a == b {
-            return if matches!(rel, Relation::Eq | Relation::Le) {
-                Proof::Holds
-            } else {
-                Proof::Fails(Binding::new())
-            };
-        }
-        if self.facts.iter().any(|f| f.lhs == *a && f.rhs == *b && (f.rel == rel || rel == Relation::Le)) {
+        if a == b && matches!(rel, Relation::Eq | Relation::Le) {
             return Proof::Holds;
         }
-        if matches!(rel, Relation::Le | Relation::Lt)
-            && self.lower_bound(&(b - a)).is_some_and(|n| rel.holds(0, n))
-        {
+        let solver = Solver::new(self);
+        if solver.proves(a, rel, b) {
             return Proof::Holds;
         }
-        self.search_counterexample(a, rel, b)
+        solver.refute(a, rel, b).map_or(Proof::Unknown, Proof::Fails)
     }
 
-    /// A bound from the least values of the names, where every monomial can only grow with them.
-    fn lower_bound(&self, d: &Dim) -> Option<i64> {
-        let mut least = 0i64;
-        for (monomial, c) in d.monomials() {
-            let mut value = c;
-            for (atom, power) in &monomial {
-                let super::dim::Atom::Sym(name) = atom else { return None };
-                if c < 0 {
-                    return None;
-                }
-                let min = self.symbols.iter().find(|s| s.name == *name).map_or(0, |s| s.min);
-                value = value.checked_mul(min.checked_pow(*power)?)?;
-            }
-            least = least.checked_add(value)?;
-        }
-        Some(least)
-    }
-
-    fn search_counterexample(&self, a: &Dim, rel: Relation, b: &Dim) -> Proof {
-        let mut names: Vec<Symbol> = a.symbols().into_iter().chain(b.symbols()).collect();
-        names.extend(self.facts.iter().flat_map(|f| f.lhs.symbols().into_iter().chain(f.rhs.symbols())));
-        names.sort();
-        names.dedup();
-        // Candidates in which unequal dims differ: small numbers, primes apart, and round sizes.
-        const CANDIDATES: [i64; 14] = [1, 2, 3, 4, 5, 7, 8, 12, 13, 16, 32, 64, 224, 1024];
-        let mut state = 0x9e37_79b9_7f4a_7c15u64;
-        for round in 0..512u64 {
-            let mut binding = Binding::new();
-            for (i, name) in names.iter().enumerate() {
-                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                let pick = if round < 14 { round as usize + i } else { (state >> 33) as usize };
-                binding.insert(name.clone(), CANDIDATES[pick % CANDIDATES.len()]);
-            }
-            if !self.facts.iter().all(|f| f.holds(&binding) != Some(false)) {
-                continue;
-            }
-            match (a.eval(&binding), b.eval(&binding)) {
-                (Some(x), Some(y)) if !rel.holds(x, y) => {
-                    let used: Vec<Symbol> = a.symbols().into_iter().chain(b.symbols()).collect();
-                    binding.retain(|name, _| used.contains(name));
-                    return Proof::Fails(binding);
-                }
-                _ => {}
-            }
-        }
-        Proof::Unknown
+    /// The least value of a name; 0 for one that is not declared, since dims are not negative.
+    pub(super) fn min(&self, name: &str) -> i64 {
+        self.symbols.iter().find(|s| *s.name == *name).map_or(0, |s| s.min)
     }
 }

@@ -4,6 +4,10 @@ mod device;
 mod dim;
 mod dtype;
 mod facts;
+mod linear;
+mod solve;
+#[cfg(test)]
+mod tests;
 mod ty;
 
 pub use device::{Device, DeviceKind};

@@ -17,6 +17,7 @@ mod brackets;
 mod dump;
 mod explain;
 mod expr;
+pub mod format;
 mod habits;
 mod items;
 mod literal;
@@ -26,6 +27,7 @@ mod stmts;
 
 pub use brackets::MAX_NESTING;
 pub use dump::{dump, dump_expr, dump_item};
+pub use format::{format, format_source};
 pub use parse::{Comment, IndexEntry, ItemWord, MAX_ERRORS, Parsed, index, parse, parse_bytes, parse_item};
 
 /// The parser that pest derives from the grammar.

@@ -333,3 +333,66 @@ fn the_grammar_alone_reads_the_programs() {
         assert_eq!(items, index(&text).len(), "{name}");
     }
 }
+
+/// Formatting keeps the program and every comment, and changes nothing twice.
+#[track_caller]
+fn check_format(name: &str, text: &str) -> String {
+    let once = format(text).unwrap_or_else(|d| panic!("{name}: {d}"));
+    assert_eq!(parsed(&once), parsed(text), "{name} is another program:\n{once}");
+    let comments = |text: &str| -> Vec<String> {
+        let all = parse(mlc_diag::SourceId(0), text).comments;
+        all.iter().map(|c| text[c.span.start as usize..c.span.end as usize].trim_end().to_owned()).collect()
+    };
+    assert_eq!(comments(&once), comments(text), "{name}");
+    let twice = format(&once).unwrap();
+    assert_eq!(twice, once, "{name} is no fixed point");
+    once
+}
+
+#[test]
+fn programs_format() {
+    for (name, text) in cases("programs") {
+        check_format(&name, &text);
+    }
+}
+
+#[test]
+fn formatting_is_canonical() {
+    for (name, text) in cases("format") {
+        let once = check_format(&name, &text);
+        insta::with_settings!({
+            snapshot_path => "../../../../tests/cases/format",
+            prepend_module_to_snapshot => false,
+            omit_expression => true,
+        }, {
+            insta::assert_snapshot!(name, once);
+        });
+    }
+}
+
+/// Newlines and comments anywhere they are allowed.
+#[test]
+fn formatting_survives_odd_breaks() {
+    let mut state = 0x2545_f491_4f6c_dd1du64;
+    let mut random = move |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n.max(1)
+    };
+    let mut formatted = 0;
+    for (name, text) in cases("programs") {
+        for round in 0..std::env::var("N").map_or(30, |n| n.parse().unwrap()) {
+            let mut odd = text.clone();
+            for _ in 0..=random(5) {
+                let tokens = scan::scan(&odd);
+                let at = tokens[random(tokens.len())].end as usize;
+                let insert = ["\n", "  // note\n", "\n\n\n", "   ", "\n// own\n", ";", " /// doc\n"][random(7)];
+                odd.insert_str(at, insert);
+            }
+            if !parse(mlc_diag::SourceId(0), &odd).diagnostics.has_errors() {
+                check_format(&format!("{name} {round}:\n{odd}"), &odd);
+                formatted += 1;
+            }
+        }
+    }
+    assert!(formatted > 100, "only {formatted} texts were programs");
+}

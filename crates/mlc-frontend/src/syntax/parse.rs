@@ -178,7 +178,7 @@ fn index_entry(chunk: &Chunk, tokens: &[Token], text: &str) -> Option<IndexEntry
         _ => return None,
     };
     let mut range = chunk_range(chunk, tokens);
-    if let Some(doc) = docs_before(tokens, chunk.tokens.start).next_back() {
+    if let Some(doc) = docs_before(text, tokens, chunk.tokens.start).next_back() {
         range.start = doc.start as usize;
     }
     Some(IndexEntry { word, name, range })
@@ -194,9 +194,12 @@ fn chunk_range(chunk: &Chunk, tokens: &[Token]) -> Range<usize> {
 }
 
 /// The doc comments directly above token `i`, from the last to the first.
-fn docs_before(tokens: &[Token], i: usize) -> impl DoubleEndedIterator<Item = &Token> {
+fn docs_before<'t>(text: &str, tokens: &'t [Token], i: usize) -> impl DoubleEndedIterator<Item = &'t Token> {
     let above = &tokens[..i.min(tokens.len())];
-    let start = above.iter().rposition(|t| !matches!(t.kind, TokenKind::Newline | TokenKind::Doc));
+    let start = above.iter().rposition(|t| {
+        !matches!(t.kind, TokenKind::Newline | TokenKind::Doc)
+            && !(t.kind == TokenKind::Op && t.text(text) == ";")
+    });
     // A doc comment at the end of a line belongs to that line, not to what follows.
     let start = start
         .map_or(0, |s| above[s..].iter().position(|t| t.kind == TokenKind::Newline).map_or(i, |n| s + n));
@@ -355,7 +358,7 @@ impl<'i> Cx<'i> {
     /// The doc comment above what begins at `span`, without slashes.
     pub fn doc_before(&self, span: Span) -> Option<String> {
         let i = self.tokens.partition_point(|t| t.start < span.start);
-        let mut lines: Vec<&str> = docs_before(self.tokens, i)
+        let mut lines: Vec<&str> = docs_before(self.text, self.tokens, i)
             .map(|t| {
                 let line = t.text(self.text).trim_start_matches('/');
                 line.strip_prefix(' ').unwrap_or(line).trim_end()

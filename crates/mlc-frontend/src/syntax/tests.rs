@@ -322,6 +322,19 @@ fn lazily_parsed_items_are_the_same() {
     }
 }
 
+/// The library that is part of mlc.
+#[test]
+fn the_prelude_parses_and_formats() {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("prelude");
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        assert_eq!(errors(&name, &text), "", "{name}");
+        check_format(&name, &text);
+    }
+}
+
 /// The grammar's own rule for a whole file agrees with the split into items.
 #[test]
 fn the_grammar_alone_reads_the_programs() {
@@ -380,12 +393,13 @@ fn formatting_survives_odd_breaks() {
     };
     let mut formatted = 0;
     for (name, text) in cases("programs") {
-        for round in 0..std::env::var("N").map_or(30, |n| n.parse().unwrap()) {
+        for round in 0..15 {
             let mut odd = text.clone();
             for _ in 0..=random(5) {
                 let tokens = scan::scan(&odd);
                 let at = tokens[random(tokens.len())].end as usize;
-                let insert = ["\n", "  // note\n", "\n\n\n", "   ", "\n// own\n", ";", " /// doc\n"][random(7)];
+                let insert =
+                    ["\n", "  // note\n", "\n\n\n", "   ", "\n// own\n", ";", " /// doc\n"][random(7)];
                 odd.insert_str(at, insert);
             }
             if !parse(mlc_diag::SourceId(0), &odd).diagnostics.has_errors() {

@@ -108,7 +108,8 @@ fn aligned(layout: &Layout<'_>, line: &Line, members: bool, indent: usize) -> Op
         Some(Node::Token(i)) => layout.token(*i),
         _ => "",
     };
-    let first_of = |text: &str| line.nodes.iter().position(|n| matches!(n, Node::Token(i) if layout.token(*i) == text));
+    let first_of =
+        |text: &str| line.nodes.iter().position(|n| matches!(n, Node::Token(i) if layout.token(*i) == text));
     let equals = first_of("=");
     let all = indent + width(&flat);
     if all > WIDTH {
@@ -126,7 +127,9 @@ fn aligned(layout: &Layout<'_>, line: &Line, members: bool, indent: usize) -> Op
         let column = source_column(layout, at);
         return Some(Aligned { kind: Kind::Statement(column), columns: vec![(at, before(n))], width: all });
     }
-    let word = if matches!(token(0), "param" | "buffer" | "state" | "shared" | "device") && matches!(token(1), w if is_word(w)) {
+    let word = if matches!(token(0), "param" | "buffer" | "state" | "shared" | "device")
+        && matches!(token(1), w if is_word(w))
+    {
         token(0)
     } else {
         ""
@@ -157,10 +160,14 @@ fn entry(layout: &Layout<'_>, nodes: &[Node], indent: usize) -> Option<Aligned> 
     let colon = nodes.iter().position(|n| is(n, ":"))?;
     let keys = matches!(nodes.first(), Some(Node::Token(i)) if layout.token(*i).starts_with('"'));
     let single = !nodes[colon..].iter().any(|n| is(n, ",")) && !layout.must_break(nodes);
-    let value = first_token(nodes.get(colon + 1)?)?;
+    let value = nodes[colon + 1..].iter().find_map(first_token)?;
     let all = indent + width(&flat) + 1;
     let before = width(&layout.flat(&nodes[..=colon])?);
-    (keys && single && all <= WIDTH).then(|| Aligned { kind: Kind::Entry, columns: vec![(value, before)], width: all })
+    (keys && single && all <= WIDTH).then(|| Aligned {
+        kind: Kind::Entry,
+        columns: vec![(value, before)],
+        width: all,
+    })
 }
 
 fn first_token(node: &Node) -> Option<usize> {

@@ -67,7 +67,8 @@ impl<'a> Layout<'a> {
         let mut prev: Option<usize> = None;
         let mut before: Option<usize> = None;
         for (i, token) in self.tokens.iter().enumerate().filter(|(_, t)| t.is_real()) {
-            let operand = prev.is_some_and(|p| self.ends_operand(p, before));
+            let new_line = open.last().is_none_or(|o| o.brace) && self.newline_between(prev, i);
+            let operand = !new_line && prev.is_some_and(|p| self.ends_operand(p, before));
             let text = self.token(i);
             match token.kind {
                 TokenKind::Open => {
@@ -75,12 +76,16 @@ impl<'a> Layout<'a> {
                     let apart = prev.is_some_and(|p| {
                         matches!(self.token(p), "expect" | "where") && self.tokens[p].end < token.start
                     });
-                    let new_line = open.last().is_none_or(|o| o.brace) && self.newline_between(prev, i);
-                    let applied = operand && text != "{" && !apart && !new_line;
+                    let applied = operand && text != "{" && !apart;
                     if applied {
                         self.roles.insert(i, Role::Applied);
                     }
-                    open.push(Open { brace: text == "{", index: applied && text == "[", colons: vec![], simple: true });
+                    open.push(Open {
+                        brace: text == "{",
+                        index: applied && text == "[",
+                        colons: vec![],
+                        simple: true,
+                    });
                 }
                 TokenKind::Close => {
                     if let Some(o) = open.pop() {
@@ -89,7 +94,8 @@ impl<'a> Layout<'a> {
                 }
                 TokenKind::Op if text == "," => {
                     if let Some(o) = open.last_mut() {
-                        let (colons, simple) = (std::mem::take(&mut o.colons), std::mem::replace(&mut o.simple, true));
+                        let (colons, simple) =
+                            (std::mem::take(&mut o.colons), std::mem::replace(&mut o.simple, true));
                         self.set_colons(colons, simple);
                     }
                 }
@@ -124,8 +130,24 @@ impl<'a> Layout<'a> {
     /// Whether an operand ends with token `i`, so that a bracket after it applies to it.
     fn ends_operand(&self, i: usize, before: Option<usize>) -> bool {
         const WORDS: [&str; 18] = [
-            "if", "else", "for", "in", "while", "scan", "keep", "on", "and", "or", "not", "use", "as", "updates",
-            "transfers", "per", "device", "test",
+            "if",
+            "else",
+            "for",
+            "in",
+            "while",
+            "scan",
+            "keep",
+            "on",
+            "and",
+            "or",
+            "not",
+            "use",
+            "as",
+            "updates",
+            "transfers",
+            "per",
+            "device",
+            "test",
         ];
         match self.tokens[i].kind {
             TokenKind::Word => {
@@ -165,7 +187,8 @@ impl<'a> Layout<'a> {
         nodes.iter().enumerate().all(|(n, node)| match node {
             Node::Token(i) => {
                 // The last comma of several elements goes with the line's end it stood at.
-                let last_comma = self.token(*i) == "," && nodes[n + 1..].iter().all(|n| matches!(n, Node::Break));
+                let last_comma =
+                    self.token(*i) == "," && nodes[n + 1..].iter().all(|n| matches!(n, Node::Break));
                 if !(last_comma && count_commas(self, nodes) > 1) {
                     self.put(*i, prev, out);
                 }
@@ -248,7 +271,10 @@ impl<'a> Layout<'a> {
 
     /// A statement without the indentation of its first line.
     fn statement(&mut self, nodes: &[Node], indent: usize) -> String {
-        if !self.must_break(nodes) && let Some(flat) = self.flat(nodes) && indent + width(&flat) <= WIDTH {
+        if !self.must_break(nodes)
+            && let Some(flat) = self.flat(nodes)
+            && indent + width(&flat) <= WIDTH
+        {
             return flat;
         }
         loop {
@@ -351,7 +377,9 @@ impl<'a> Layout<'a> {
         match next.map(|i| self.token(i)) {
             Some("." | "->" | "where" | "for" | "if") => true,
             Some("else") | None => false,
-            Some(_) => continues_after(&self.tokens[prev], self.text) && !matches!(self.token(prev), "=" | "<-"),
+            Some(_) => {
+                continues_after(&self.tokens[prev], self.text) && !matches!(self.token(prev), "=" | "<-")
+            }
         }
     }
 
@@ -525,7 +553,10 @@ fn split_rows(layout: &Layout<'_>, nodes: &[Node], by_author: bool, keyed: bool)
                 }
                 _ => {
                     let blank_before = breaks > 1 && !rows.is_empty();
-                    rows.push(Row { line: Line { nodes: vec![], blank_before, comment: Some(*c) }, comma: false });
+                    rows.push(Row {
+                        line: Line { nodes: vec![], blank_before, comment: Some(*c) },
+                        comma: false,
+                    });
                 }
             },
             Node::Comment(c) if comma_last => {

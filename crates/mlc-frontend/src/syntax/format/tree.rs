@@ -141,7 +141,8 @@ impl Builder<'_> {
         }
         let next = self.tokens[self.at..].iter().find(|t| t.is_real());
         next.is_some_and(|t| {
-            continues_before(t, self.text) || members && t.kind == TokenKind::Word && t.text(self.text) == "where"
+            continues_before(t, self.text)
+                || members && t.kind == TokenKind::Word && t.text(self.text) == "where"
         })
     }
 
@@ -196,7 +197,8 @@ impl Builder<'_> {
                 }
             }
         }
-        let broken = nodes.iter().find(|n| !matches!(n, Node::Comment(_))).is_some_and(|n| matches!(n, Node::Break));
+        let broken =
+            nodes.iter().find(|n| !matches!(n, Node::Comment(_))).is_some_and(|n| matches!(n, Node::Break));
         Group { open, close: self.pass_close(), nodes, broken }
     }
 

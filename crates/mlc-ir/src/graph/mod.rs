@@ -175,7 +175,7 @@ impl Graph {
     /// The canonical topological order: among ready nodes the one with the least id first, so that a
     /// graph that was built forwards keeps the order it was written in.
     pub fn topo_order(&self) -> Vec<NodeId> {
-        let bound = self.inner.node_indices().last().map_or(0, |i| i.index() + 1);
+        let bound = self.inner.node_indices().next_back().map_or(0, |i| i.index() + 1);
         let mut waiting = vec![0u32; bound];
         let mut ready = std::collections::BinaryHeap::new();
         for i in self.inner.node_indices() {

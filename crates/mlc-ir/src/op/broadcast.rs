@@ -21,7 +21,7 @@ impl OpDef for Broadcast {
 
     fn doc() -> &'static str {
         "Stretches a tensor to `shape`: operand axis `i` becomes axis `axes[i]` (ascending), where its dim is the same or 1; \
-         the other axes repeat it. `y[j] = x[i]` with `i[k] = j[axes[k]]`, or 0 where the operand's dim is 1.\\n\\n \
+         the other axes repeat it. `y[j] = x[i]` with `i[k] = j[axes[k]]`, or 0 where the operand's dim is 1.\n\n \
          Gradient: the sum of the cotangent over every axis that repeats."
     }
 

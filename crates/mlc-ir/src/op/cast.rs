@@ -22,7 +22,7 @@ impl OpDef for Cast {
 
     fn doc() -> &'static str {
         "Converts to the dtype `to`. Float to float rounds to nearest, ties to even; float to integer truncates and saturates, NaN gives 0; \
-         integer to integer wraps; anything to bool is `x != 0`.\\n\\nGradient: between floats the cotangent cast back; none to or from others."
+         integer to integer wraps; anything to bool is `x != 0`.\n\nGradient: between floats the cotangent cast back; none to or from others."
     }
 
     fn infer(&self, cx: &mut InferCx<'_>, operands: &[Type]) -> Result<Types, Diagnostic> {

@@ -18,7 +18,7 @@ impl OpDef for Concat {
     const NAME: &'static str = "concat";
 
     fn doc() -> &'static str {
-        "Joins one or more tensors of one dtype along `axis`, in order; their other dims are equal.\\n\\nGradient: of each operand its slice of \
+        "Joins one or more tensors of one dtype along `axis`, in order; their other dims are equal.\n\nGradient: of each operand its slice of \
          the cotangent."
     }
 

@@ -74,7 +74,7 @@ impl OpDef for Contract {
     fn doc() -> &'static str {
         "Sums products over paired axes: matrix product, einsum, attention scores, weight gradients. \
          `y[batch.., free_a.., free_b..] = sum over sum pairs of a[..] * b[..]`: the result's axes are the batch pairs in order, then the other \
-         axes of the lhs, then those of the rhs, each ascending. Floats of one dtype, accumulated in f32 (f64 for f64).\\n\\n \
+         axes of the lhs, then those of the rhs, each ascending. Floats of one dtype, accumulated in f32 (f64 for f64).\n\n \
          Gradient: two contractions of the cotangent, with the rhs over the rhs's free axes and with the lhs over the lhs's."
     }
 

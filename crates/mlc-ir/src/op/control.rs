@@ -133,7 +133,7 @@ impl OpDef for Transfer {
     const NAME: &'static str = "transfer";
 
     fn doc() -> &'static str {
-        "Its operand on the device `to`; `explicit` where the program wrote `.to(device)`.\\n\\nGradient: the transfer of the cotangent back, as explicit as \
+        "Its operand on the device `to`; `explicit` where the program wrote `.to(device)`.\n\nGradient: the transfer of the cotangent back, as explicit as \
          this one."
     }
 

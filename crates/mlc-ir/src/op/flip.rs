@@ -18,7 +18,7 @@ impl OpDef for Flip {
     const NAME: &'static str = "flip";
 
     fn doc() -> &'static str {
-        "Reverses the order along each of `axes`: `y[.., i, ..] = x[.., n-1-i, ..]`.\\n\\nGradient: the flip of the cotangent."
+        "Reverses the order along each of `axes`: `y[.., i, ..] = x[.., n-1-i, ..]`.\n\nGradient: the flip of the cotangent."
     }
 
     fn infer(&self, cx: &mut InferCx<'_>, operands: &[Type]) -> Result<Types, Diagnostic> {

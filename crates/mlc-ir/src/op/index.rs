@@ -72,7 +72,7 @@ impl OpDef for Gather {
     fn doc() -> &'static str {
         "Operands `x` and one integer tensor for each of `axes` (ascending), all of one shape S. The result replaces the indexed axes by S, at the \
          place of `axes[0]`: `y[a.., s.., b..] = x[.., i0[s], .., i1[s], ..]`. With `wrap` a negative index counts from the end. An index out of \
-         range is a run-time fault that names the line.\\n\\n \
+         range is a run-time fault that names the line.\n\n \
          Gradient: the scatter-add of the cotangent onto zeros; none for the indices."
     }
 
@@ -128,7 +128,7 @@ impl OpDef for ScatterAdd {
 
     fn doc() -> &'static str {
         "Operands `x`, the index tensors as for `gather`, and `src`, shaped as the gather of `x` by them: `x` with each element of `src` added at \
-         its place, in ascending order of the source, so that repeated indices add up and the result never depends on threads.\\n\\n \
+         its place, in ascending order of the source, so that repeated indices add up and the result never depends on threads.\n\n \
          Gradient: of `x` the cotangent; of `src` its gather; none for the indices."
     }
 

@@ -21,7 +21,7 @@ impl OpDef for Pad {
     const NAME: &'static str = "pad";
 
     fn doc() -> &'static str {
-        "Operands `x` and a scalar fill: `low[i]` elements of the fill before and `high[i]` after `x` on every axis.\\n\\nGradient: of `x` \
+        "Operands `x` and a scalar fill: `low[i]` elements of the fill before and `high[i]` after `x` on every axis.\n\nGradient: of `x` \
          the window of the cotangent that it fills; of the fill the sum of the cotangent outside that window."
     }
 

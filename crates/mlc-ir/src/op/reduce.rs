@@ -84,7 +84,7 @@ impl OpDef for Reduce {
         "Combines the elements over `axes` (ascending, at least one), which the result lacks. `kind` is `sum`, `prod`, `max`, `min` (of numbers), \
          `argmax`, `argmin` (the linear index over `axes`, i64; the first among equals; NaN counts as greatest and as least), `and`, `or` (of bools). \
          Over no elements a sum is 0, a product 1, `and` true, `or` false; the others need elements. NaN wins in `max` and `min`. The order of \
-         additions is fixed by the shape alone.\\n\\n \
+         additions is fixed by the shape alone.\n\n \
          Gradient: `sum`: the cotangent repeated. `prod`: the product of the others, exact with zeros. `max`, `min`: shared evenly among \
          the equal greatest or least. None through the rest."
     }

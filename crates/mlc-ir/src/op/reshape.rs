@@ -18,7 +18,7 @@ impl OpDef for Reshape {
     const NAME: &'static str = "reshape";
 
     fn doc() -> &'static str {
-        "The same elements in row-major order under another shape of equal count.\\n\\nGradient: the cotangent reshaped back."
+        "The same elements in row-major order under another shape of equal count.\n\nGradient: the cotangent reshaped back."
     }
 
     fn infer(&self, cx: &mut InferCx<'_>, operands: &[Type]) -> Result<Types, Diagnostic> {

@@ -21,7 +21,7 @@ impl OpDef for Slice {
 
     fn doc() -> &'static str {
         "`x[starts[i] : limits[i] : steps[i]]` on every axis, with `0 <= start <= limit <= dim` and `step >= 1`: slices never clamp. The \
-         length is `ceil((limit - start) / step)`.\\n\\nGradient: the cotangent at its place among zeros."
+         length is `ceil((limit - start) / step)`.\n\nGradient: the cotangent at its place among zeros."
     }
 
     fn infer(&self, cx: &mut InferCx<'_>, operands: &[Type]) -> Result<Types, Diagnostic> {

@@ -18,7 +18,7 @@ impl OpDef for Transpose {
     const NAME: &'static str = "transpose";
 
     fn doc() -> &'static str {
-        "Permutes axes: result axis `i` is operand axis `perm[i]`.\\n\\nGradient: the inverse permutation of the cotangent."
+        "Permutes axes: result axis `i` is operand axis `perm[i]`.\n\nGradient: the inverse permutation of the cotangent."
     }
 
     fn infer(&self, cx: &mut InferCx<'_>, operands: &[Type]) -> Result<Types, Diagnostic> {

@@ -47,7 +47,7 @@ pub struct Row {
 
 /// How a function is differentiated.
 pub enum Derivative {
-    /// With the cotangents of its operands in words, `g` being the result's and `y` the result.
+    /// With the cotangents of its operands as Markdown, `g` being the result's and `y` the result.
     Rule(&'static str, fn(&mut GraphBuilder<'_>, &Chain<'_>) -> Result<Cotangents, Diagnostic>),
     Zero(&'static str),
 }

@@ -1,0 +1,28 @@
+//! Documents that are made from the code are up to date. `MLC_BLESS=1` writes them anew.
+
+use std::path::{Path, PathBuf};
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
+}
+
+fn holds(name: &str, want: &str) {
+    let path = docs().join(name);
+    if std::env::var_os("MLC_BLESS").is_some() {
+        std::fs::write(&path, want).expect("docs/ can be written");
+        return;
+    }
+    let have = std::fs::read_to_string(&path).unwrap_or_default();
+    if let Some((i, (h, w))) = have.lines().zip(want.lines()).enumerate().find(|(_, (h, w))| h != w) {
+        panic!(
+            "docs/{name} is out of date at line {}:\n  {h}\nshould be\n  {w}\nrun with MLC_BLESS=1",
+            i + 1
+        );
+    }
+    assert!(have == want, "docs/{name} is out of date in its length; run with MLC_BLESS=1");
+}
+
+#[test]
+fn ops_are_those_of_the_table() {
+    holds("ops.md", &mlc_ir::op::ops_markdown());
+}

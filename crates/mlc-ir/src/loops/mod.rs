@@ -14,6 +14,7 @@
 //! | [`program`] | buffers, calls, planned memory |
 //! | [`bounds`], [`views`] | arithmetic of indices; view operations as index maps |
 //! | [`verify`] | the rules, labelled, that make a kernel, program or plan well-formed |
+//! | [`text`], [`hash`] | print and parse; what identifies a kernel's code |
 //! | [`interp`] | the bit-exact interpreter |
 //!
 //! ```text
@@ -73,11 +74,13 @@ pub mod body;
 pub mod bounds;
 pub mod contraction;
 pub mod functions;
+pub mod hash;
 pub mod index;
 pub mod interp;
 pub mod kernel;
 pub mod program;
 pub mod scalar;
+pub mod text;
 pub mod verify;
 pub mod views;
 
@@ -86,6 +89,7 @@ pub use body::{
 };
 pub use contraction::{Contraction, KC, Operand, Rounding};
 pub use functions::Func;
+pub use hash::{KernelKey, kernel_key};
 pub use index::{Atom, AxisId, Bound, Index, Load};
 pub use kernel::{
     Arg, ArgId, CopyMap, FaultRecord, FaultSite, Init, Kernel, Kind, Mode, Phase, Prov, Scatter,
@@ -95,5 +99,6 @@ pub use program::{
     LoopProgram, Place, Plan, Role, StateId,
 };
 pub use scalar::{Lit, Prim};
+pub use text::{TextError, parse_kernel, parse_program};
 pub use verify::{Violation, verify_kernel, verify_plan, verify_program};
 pub use views::View;

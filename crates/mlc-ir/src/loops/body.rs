@@ -393,7 +393,8 @@ impl BodyBuilder {
         (0..(self.body.rows.len() + self.body.cols.len()) as u32).map(AxisId).collect()
     }
 
-    fn push(&mut self, op: ExprOp, dtype: DType) -> ExprId {
+    /// Adds an expression as it is, or finds it.
+    pub(crate) fn push(&mut self, op: ExprOp, dtype: DType) -> ExprId {
         let next = ExprId(self.body.exprs.len() as u32);
         let id = *self.known.entry((op.clone(), dtype)).or_insert(next);
         if id == next {

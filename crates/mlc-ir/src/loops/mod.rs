@@ -12,7 +12,7 @@
 //! | [`body`] | map, row and column kernels |
 //! | [`contraction`], [`kernel`] | matmul and the other kinds; arguments |
 //! | [`program`] | buffers, calls, planned memory |
-//! | [`bounds`], [`views`] | arithmetic of indices; view operations as index maps |
+//! | [`bounds`], [`views`], [`mod@refine`] | arithmetic of indices; view operations as index maps; axes split and merged |
 //! | [`verify`] | the rules, labelled, that make a kernel, program or plan well-formed |
 //! | [`text`], [`hash`] | print and parse; what identifies a kernel's code |
 //! | [`interp`] | the bit-exact interpreter |
@@ -79,6 +79,7 @@ pub mod index;
 pub mod interp;
 pub mod kernel;
 pub mod program;
+pub mod refine;
 pub mod scalar;
 pub mod text;
 pub mod verify;
@@ -98,6 +99,7 @@ pub use program::{
     Arena, ArenaId, ArenaKind, Buffer, BufferId, BufferSlice, Call, CallId, Const, ConstId, KernelId,
     LoopProgram, Place, Plan, Role, StateId,
 };
+pub use refine::refine;
 pub use scalar::{Lit, Prim};
 pub use text::{TextError, parse_kernel, parse_program};
 pub use verify::{Violation, verify_kernel, verify_plan, verify_program};

@@ -16,7 +16,7 @@ use super::Options;
 use super::env::{Env, Owner};
 use super::fail::{Fail, R, error};
 use super::files::{FileId, Files};
-use super::value::{InstId, StateId, Value};
+use super::value::{Hyper, InstId, StateId, Value};
 use crate::prelude;
 use crate::syntax::ast;
 
@@ -62,8 +62,8 @@ pub enum InitOf<'a> {
     Zero,
     /// The same as another state (averages).
     Copy(StateId),
-    /// Evaluated by whoever declared it, in the init graph: optimizer state.
-    Optimizer(&'a ast::Expr, Rc<Env<'a>>, StateId),
+    /// An expression of an optimizer, for one parameter.
+    Optimizer(&'a ast::Expr, Rc<Hyper<'a>>, StateId),
     /// Set by the runtime.
     System,
 }
@@ -88,6 +88,8 @@ pub struct Frame {
 /// The graph under construction and what is known while building it.
 pub struct GraphCx<'a> {
     pub graph: Graph,
+    /// The value of each state at entry.
+    pub entry: HashMap<StateId, ValueId>,
     /// The value of each state read or written so far, in program order.
     pub current: HashMap<StateId, ValueId>,
     /// States written, in order, with the place of the last write.
@@ -116,6 +118,7 @@ impl<'a> GraphCx<'a> {
     pub fn new(name: &str) -> GraphCx<'a> {
         GraphCx {
             graph: Graph::new(name),
+            entry: HashMap::new(),
             current: HashMap::new(),
             written: vec![],
             training: false,
@@ -299,7 +302,7 @@ impl<'a> Interp<'a> {
 
     /// The value of a state now: at entry, or as last written.
     pub fn read_state(&mut self, id: StateId) -> R<ValueId> {
-        if let Some(&v) = self.g.current.get(&id) {
+        if let Some(&v) = self.g.current.get(&id).or_else(|| self.g.entry.get(&id)) {
             return Ok(v);
         }
         let path: Symbol = self.state_path(id).into();
@@ -313,7 +316,7 @@ impl<'a> Interp<'a> {
         let span = if prelude::contains(declared) || declared.is_none() { self.span } else { declared };
         let prov = Prov { span, scope, phase: Phase::Forward };
         let v = self.g.graph.add(State { path, ty }.into(), &[], prov)?.value();
-        self.g.current.insert(id, v);
+        self.g.entry.insert(id, v);
         Ok(v)
     }
 

@@ -198,7 +198,7 @@ impl<'a> Interp<'a> {
                 .hint("use `buffer` for what is not trained")
                 .into());
         }
-        let leaf = self.init_leaf(&mut env, init)?;
+        let leaf = self.static_leaf(&mut env, init)?;
         if matches!(leaf.kind, ExprKind::None) {
             self.instances[id.0].members.push((name, Value::None));
             return Ok(());
@@ -218,7 +218,7 @@ impl<'a> Interp<'a> {
     }
 
     /// The initialiser that the config chooses, through `if`s.
-    fn init_leaf(&mut self, env: &mut Env<'a>, e: &'a ast::Expr) -> R<&'a ast::Expr> {
+    pub fn static_leaf(&mut self, env: &mut Env<'a>, e: &'a ast::Expr) -> R<&'a ast::Expr> {
         let ExprKind::If { branches, otherwise } = &e.kind else { return Ok(e) };
         let mut chosen = otherwise.as_ref();
         for b in branches {
@@ -230,7 +230,7 @@ impl<'a> Interp<'a> {
         }
         match chosen {
             Some(ast::Block { stmts, .. }) if stmts.len() == 1 => match &stmts[0].kind {
-                ast::StmtKind::Expr(inner) => self.init_leaf(env, inner),
+                ast::StmtKind::Expr(inner) => self.static_leaf(env, inner),
                 _ => Ok(e),
             },
             _ => Ok(e),

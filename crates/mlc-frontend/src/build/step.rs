@@ -1,0 +1,699 @@
+//! The graphs of a train block: the step (forward, gradients, updates), micro-batches, validation.
+//!
+//! A step is one graph: every state is read at entry and written at the end; in between all is SSA.
+//! Losses run in text order, each on the parameters that the ones before it left. Metrics read the
+//! starting state with the random sites of the first loss, so that their forward is the loss's.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use mlc_diag::Span;
+use mlc_ir::graph::{Output, Phase, StateWrite, ValueId};
+use mlc_ir::op::{Grad, Literal, Op, ReduceKind, ScalarFn};
+use mlc_ir::program::{Entry, EntryKind, InputDecl, StateKind, system};
+use mlc_ir::{DType, Dim, Type};
+
+use super::env::{Env, HyperScope, Owner};
+use super::fail::{Fail, R, error, fail};
+use super::interp::{GraphCx, InitOf, Interp, StateInfo};
+use super::suggest;
+use super::types::Matching;
+use super::value::{Func, Hyper, StateId, Value};
+use crate::syntax::ast;
+
+/// Sets of active losses that one block may have.
+const MAX_SETS: usize = 64;
+
+/// What a graph of a train block is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Step,
+    Micro,
+    Validate,
+}
+
+impl<'a> Interp<'a> {
+    /// The environment of an optimizer's body: hyper-parameters evaluated in this graph.
+    pub fn optimizer_env(
+        &mut self,
+        h: &Rc<Hyper<'a>>,
+        param: Option<StateId>,
+        states: Vec<(&'a str, Option<StateId>)>,
+    ) -> R<Env<'a>> {
+        let mut values = self.hyper_values(h)?;
+        if let Some(p) = param {
+            let v = self.read_state(p)?;
+            values.push(("param", Value::Tensor(v)));
+        }
+        let scope = HyperScope { values, states };
+        Ok(Env::new(h.file, Owner::Hyper(Rc::new(scope))))
+    }
+
+    fn hyper_values(&mut self, h: &Rc<Hyper<'a>>) -> R<Vec<(&'a str, Value<'a>)>> {
+        let mut env = Env::new(h.file, Owner::Hyper(Rc::default()));
+        for p in &h.item.params {
+            let given = h.args.iter().find(|a| a.0 == p.name.text).map(|a| a.1.clone());
+            let (v, span) = match (given, &p.default) {
+                (Some(t), _) => {
+                    let mut outer = (*t.env).clone();
+                    (self.placed(None, |cx| cx.expr(&mut outer, t.expr))?, t.expr.span)
+                }
+                (None, Some(e)) => (self.expr(&mut env, e)?, e.span),
+                (None, None) => return fail("E0308", h.span, format!("`{}` is missing", p.name.text)),
+            };
+            let v = match &p.ty {
+                Some(ty) => {
+                    let what = format!("`{}` of `{}`", p.name.text, h.item.name.text);
+                    self.match_type(&mut env, ty, v, &Matching { what: &what, span, introduce: false })?
+                }
+                None => v,
+            };
+            env.declare(&p.name.text, v, p.name.span);
+        }
+        Ok(env.vars.into_iter().map(|v| (v.name, v.value)).collect())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one use, and all of it is what a state is")]
+    pub fn add_optimizer_state(
+        &mut self,
+        path: String,
+        prefix: &str,
+        ty: Type,
+        h: Rc<Hyper<'a>>,
+        leaf: &'a ast::Expr,
+        param: StateId,
+        name: &ast::Name,
+    ) -> StateId {
+        let root = self.new_root("");
+        let kind = StateKind::Optimizer { param: self.state_path(param).into(), name: name.text.as_str().into() };
+        let _ = prefix;
+        let span = self.states[param.0].span;
+        self.add_state(StateInfo {
+            root,
+            path,
+            kind,
+            ty,
+            init: InitOf::Optimizer(leaf, h, param),
+            span,
+            aliases: vec![],
+        })
+    }
+
+    /// All entries of a block.
+    pub fn train_entries(&mut self, i: usize, out: &mut Vec<Entry>) {
+        let losses = self.trains[i].losses();
+        let every: Vec<u64> = losses.iter().map(|l| self.loss_every(i, l)).collect();
+        let accumulate = match self.trains[i].value("accumulate") {
+            Some(v) => v.as_int().unwrap_or(1).max(1),
+            None => 1,
+        };
+        if accumulate > 1 && losses.len() > 1 {
+            let span = self.trains[i].binding("accumulate").map_or(Span::NONE, |b| b.name.span);
+            self.report(super::later::construct("`accumulate` with several losses", span));
+            return;
+        }
+        if accumulate > 1 {
+            self.declare_gradients(i);
+        }
+        if !losses.is_empty() && !self.trains[i].groups.is_empty() {
+            let (sets, complete) = active_sets(&every);
+            if !complete {
+                let span = self.trains[i].span;
+                self.report(error("E0313", span, format!("the `every` of the losses give more than {MAX_SETS} kinds of step")));
+            }
+            for set in sets {
+                let name = self.step_name(i, &set, losses.len());
+                let kind = EntryKind::Step { train: i, active: set.clone() };
+                self.train_entry(i, name, kind, Purpose::Step, &set, accumulate, out);
+            }
+            if accumulate > 1 {
+                let name = format!("{}.micro", self.trains[i].name);
+                let set: Vec<usize> = (0..losses.len()).collect();
+                self.train_entry(i, name, EntryKind::Micro { train: i }, Purpose::Micro, &set, accumulate, out);
+            }
+        }
+        if self.trains[i].data("validate").is_some() {
+            let name = format!("{}.validate", self.trains[i].name);
+            let set: Vec<usize> = (0..losses.len()).collect();
+            self.train_entry(i, name, EntryKind::Validate { train: i }, Purpose::Validate, &set, accumulate, out);
+        }
+    }
+
+    fn step_name(&self, i: usize, set: &[usize], all: usize) -> String {
+        let t = &self.trains[i];
+        if set.len() == all {
+            return format!("{}.step", t.name);
+        }
+        let losses = t.losses();
+        let names: Vec<String> = set
+            .iter()
+            .map(|&k| losses[k].name.as_ref().map_or_else(|| format!("loss{k}"), |n| n.text.clone()))
+            .collect();
+        let which = if names.is_empty() { "none".to_owned() } else { names.join("+") };
+        format!("{}.step.{which}", t.name)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the three kinds of entry differ in all of these")]
+    fn train_entry(
+        &mut self,
+        i: usize,
+        name: String,
+        kind: EntryKind,
+        purpose: Purpose,
+        active: &[usize],
+        accumulate: i64,
+        out: &mut Vec<Entry>,
+    ) {
+        let mut g = GraphCx::new(&name);
+        g.training = purpose != Purpose::Validate;
+        let (result, g) = self.in_graph(g, |cx| cx.fill_train_graph(i, purpose, active, accumulate));
+        match result {
+            Ok(inputs) => {
+                let span = self.trains[i].span;
+                out.push(Entry { name, kind, inputs, graph: g.graph, span });
+            }
+            Err(f) => self.report_fail(f),
+        }
+    }
+
+    fn fill_train_graph(&mut self, i: usize, purpose: Purpose, active: &[usize], accumulate: i64) -> R<Vec<InputDecl>> {
+        let losses = self.trains[i].losses();
+        let data = match purpose {
+            Purpose::Validate => self.trains[i].data("validate"),
+            _ => self.trains[i].data("data"),
+        };
+        if self.trains[i].value("data").is_some_and(|v| matches!(v, Value::Poison)) {
+            return Err(Fail::Silent);
+        }
+        let (inputs, fields) = self.field_values(i, data.as_deref(), purpose)?;
+        let train = self.trains[i].name.clone();
+        let stream = |l: Option<&ast::Loss>| {
+            let name = l.and_then(|l| l.name.as_ref()).map_or("loss", |n| n.text.as_str());
+            let stream = if purpose == Purpose::Validate { "validate." } else { "" };
+            format!("{train}.{stream}{name}")
+        };
+        let several = losses.len() > 1;
+        let mut failed = false;
+        for (k, &l) in losses.iter().enumerate() {
+            if !active.contains(&k) {
+                continue;
+            }
+            self.start_stream(stream(Some(l)));
+            match self.loss(i, l, &fields, purpose, accumulate, several) {
+                Ok(()) => {}
+                Err(f) => {
+                    failed = true;
+                    self.report_fail(f);
+                }
+            }
+        }
+        for m in self.trains[i].metrics() {
+            self.start_stream(stream(losses.first().copied()));
+            if let Err(f) = self.metric(i, m, &fields) {
+                failed = true;
+                self.report_fail(f);
+            }
+        }
+        if failed {
+            return Err(Fail::Silent);
+        }
+        match purpose {
+            Purpose::Validate => {
+                self.g.written.clear();
+            }
+            Purpose::Micro => self.count_up(&[(system::ITERATION, DType::U32), (system::MICRO, DType::F32)])?,
+            Purpose::Step => {
+                self.learning_rates(i)?;
+                self.averages(i)?;
+                self.count_up(&[(system::ITERATION, DType::U32), (system::STEP, DType::F32)])?;
+            }
+        }
+        self.commit_writes();
+        Ok(inputs)
+    }
+
+    /// Random sites of a loss or metric start anew, in its own stream.
+    fn start_stream(&mut self, stream: String) {
+        self.g.stream = stream;
+        self.g.ordinals.clear();
+    }
+
+    /// The inputs of the entry: the fields that its losses and metrics name.
+    fn field_values(
+        &mut self,
+        i: usize,
+        data: Option<&mlc_ir::program::DataSpec>,
+        purpose: Purpose,
+    ) -> R<(Vec<InputDecl>, Vec<(String, ValueId)>)> {
+        let (fields, batch) = data.map_or((vec![], None), |d| self.field_inputs(d));
+        let mut used: Vec<&ast::Param> = vec![];
+        for l in self.trains[i].losses() {
+            used.extend(l.params.iter());
+        }
+        for m in self.trains[i].metrics() {
+            used.extend(m.params.iter());
+        }
+        let mut missing = false;
+        for p in &used {
+            if fields.iter().any(|f| f.name == p.name.text) {
+                continue;
+            }
+            missing = true;
+            let names: Vec<&str> = fields.iter().map(|f| f.name.as_str()).collect();
+            let what = match purpose {
+                Purpose::Validate => "`validate`",
+                _ => "the data",
+            };
+            let d = match data {
+                None => error("E0413", p.name.span, format!("`{}` is no field: the block has no data", p.name.text))
+                    .hint("bind `data = ..`"),
+                Some(_) => {
+                    let d = error("E0413", p.name.span, format!("{what} has no field `{}`", p.name.text));
+                    let all = format!("its fields are {}", names.join(", "));
+                    suggest::hint(d, &p.name.text, names.iter().copied(), &all)
+                }
+            };
+            self.report(d);
+        }
+        if missing {
+            return Err(Fail::Silent);
+        }
+        let mut inputs = vec![];
+        let mut values = vec![];
+        for f in fields {
+            if used.iter().any(|p| p.name.text == f.name) {
+                let v = self.add_input(&f.name, f.ty.clone(), f.span, 1)?;
+                inputs.push(InputDecl { name: f.name.as_str().into(), ty: f.ty, default: None, span: f.span });
+                values.push((f.name, v));
+            }
+        }
+        if let Some(b) = batch {
+            self.g.graph.dims.declare(b.clone(), Span::NONE, 1);
+            self.g.batch = Some(Dim::sym(b));
+        }
+        Ok((inputs, values))
+    }
+
+    /// Evaluates the body of a loss or metric with its fields.
+    fn body(&mut self, i: usize, params: &'a [ast::Param], body: &'a ast::Block, fields: &[(String, ValueId)]) -> R<Value<'a>> {
+        let mut env = Env::new(self.trains[i].file, Owner::Train(i));
+        for p in params {
+            let Some((_, v)) = fields.iter().find(|f| f.0 == p.name.text) else { return Err(Fail::Silent) };
+            let mut v = Value::Tensor(*v);
+            if let Some(ty) = &p.ty {
+                let what = format!("the field `{}`", p.name.text);
+                v = self.match_type(&mut env, ty, v, &Matching { what: &what, span: p.span, introduce: true })?;
+            }
+            env.declare(&p.name.text, v, p.name.span);
+        }
+        let v = self.placed(None, |cx| cx.block(&mut env, body))?;
+        match v {
+            Value::Poison => Err(Fail::Silent),
+            v => Ok(v),
+        }
+    }
+
+    fn loss(
+        &mut self,
+        i: usize,
+        l: &'a ast::Loss,
+        fields: &[(String, ValueId)],
+        purpose: Purpose,
+        accumulate: i64,
+        several: bool,
+    ) -> R<()> {
+        let v = self.body(i, &l.params, &l.body, fields)?;
+        let span = l.body.value().map_or(l.body.span, |e| e.span);
+        let scalar = match &v {
+            Value::Tensor(t) => self.ty(*t).rank() == 0 && self.ty(*t).dtype.is_float(),
+            _ => false,
+        };
+        let (Value::Tensor(y), true) = (&v, scalar) else {
+            let title = format!("a loss is one float, this is {}", self.text(&v));
+            return Err(error("E0414", span, title).hint("reduce it: `mean(..)`").into());
+        };
+        let name = match (&l.name, several) {
+            (Some(n), true) => format!("loss.{}", n.text),
+            (None, true) => "loss.loss".to_owned(),
+            _ => "loss".to_owned(),
+        };
+        let weight = Some(self.g.batch.clone().unwrap_or(Dim::ONE));
+        let out = self.b().cast(*y, DType::F32)?;
+        self.g.graph.outputs.push(Output { name, value: out, weight, span });
+        if purpose == Purpose::Validate {
+            return Ok(());
+        }
+        let grads = self.at(span, |cx| cx.gradients(i, l, *y))?;
+        self.g.phase = Phase::Update;
+        let result = self.at(span, |cx| cx.apply(i, l, grads, purpose, accumulate));
+        self.g.phase = Phase::Forward;
+        result
+    }
+
+    /// The gradients of a loss by the parameters that it updates and depends on.
+    fn gradients(&mut self, i: usize, l: &'a ast::Loss, y: ValueId) -> R<Vec<(StateId, ValueId)>> {
+        let targets = self.loss_targets(i, l)?;
+        let live = self.ancestors(y);
+        let mut chosen = vec![];
+        for g in 0..self.trains[i].groups.len() {
+            for t in 0..self.trains[i].groups[g].params.len() {
+                let p = self.trains[i].groups[g].params[t].param;
+                if targets.contains(&p) {
+                    let v = self.read_state(p)?;
+                    if live.contains(&v) {
+                        chosen.push((p, v));
+                    }
+                }
+            }
+        }
+        chosen.sort();
+        if chosen.is_empty() {
+            let d = error("E0415", self.span, "this loss depends on no parameter that it updates");
+            return Err(d.hint("compute it from the output of a model that is trained").into());
+        }
+        let operands: Vec<ValueId> = std::iter::once(y).chain(chosen.iter().map(|c| c.1)).collect();
+        self.g.phase = Phase::Backward;
+        let g = self.b().op(Op::Grad(Grad { allow_unused: true }), &operands);
+        self.g.phase = Phase::Forward;
+        let g = g?;
+        Ok(chosen.iter().enumerate().map(|(k, c)| (c.0, g.node.result(k))).collect())
+    }
+
+    /// All values that `y` is computed from, other than through `stop_gradient`.
+    fn ancestors(&self, y: ValueId) -> HashSet<ValueId> {
+        let mut seen = HashSet::new();
+        let mut work = vec![y];
+        while let Some(v) = work.pop() {
+            if !seen.insert(v) {
+                continue;
+            }
+            let node = self.g.graph.node(v.node);
+            if !matches!(node.op, Op::StopGradient(_)) {
+                work.extend(node.operands.iter().copied());
+            }
+        }
+        seen
+    }
+
+    fn apply(
+        &mut self,
+        i: usize,
+        l: &'a ast::Loss,
+        mut grads: Vec<(StateId, ValueId)>,
+        purpose: Purpose,
+        accumulate: i64,
+    ) -> R<()> {
+        if accumulate > 1 {
+            for (p, g) in &mut grads {
+                let sum = self.gradient_state(*p)?;
+                let old = self.read_state(sum)?;
+                *g = self.b().add(old, *g)?;
+                if purpose == Purpose::Micro {
+                    self.write_state(sum, *g, l.body.span);
+                }
+            }
+            if purpose == Purpose::Micro {
+                return Ok(());
+            }
+            let micro = self.system(system::MICRO);
+            let done = self.read_state(micro)?;
+            let one = self.b().scalar(DType::F32, 1.0)?;
+            let n = self.b().add(done, one)?;
+            for (p, g) in &mut grads {
+                let shape = self.ty(*g).shape;
+                let by = self.b().cast(n, self.g.graph.ty(*g).dtype)?;
+                let by = self.b().broadcast(by, shape, vec![])?;
+                *g = self.b().div(*g, by)?;
+                let sum = self.gradient_state(*p)?;
+                let zero = self.b().full_like(*g, 0.0)?;
+                self.write_state(sum, zero, l.body.span);
+            }
+            let zero = self.b().scalar(DType::F32, 0.0)?;
+            self.write_state(micro, zero, l.body.span);
+        }
+        self.clip(i, &mut grads)?;
+        for (p, g) in grads {
+            self.update(i, p, g)?;
+        }
+        Ok(())
+    }
+
+    /// PyTorch's clip_grad_norm_: all gradients times min(1, limit / (norm + 1e-6)).
+    fn clip(&mut self, i: usize, grads: &mut [(StateId, ValueId)]) -> R<()> {
+        let Some(limit) = self.trains[i].value("clip_norm").and_then(Value::as_f64) else { return Ok(()) };
+        let span = self.trains[i].binding("clip_norm").map_or(Span::NONE, |b| b.name.span);
+        self.at(span, |cx| {
+            let mut total: Option<ValueId> = None;
+            for (_, g) in grads.iter() {
+                let square = cx.b().mul(*g, *g)?;
+                let sum = cx.b().sum_all(square)?;
+                let sum = cx.b().cast(sum, DType::F32)?;
+                total = Some(match total {
+                    None => sum,
+                    Some(t) => cx.b().add(t, sum)?,
+                });
+            }
+            let Some(total) = total else { return Ok(()) };
+            let norm = cx.b().map(ScalarFn::Sqrt, &[total])?;
+            let tiny = cx.b().scalar(DType::F32, 1e-6)?;
+            let norm = cx.b().add(norm, tiny)?;
+            let limit = cx.b().scalar(DType::F32, limit)?;
+            let ratio = cx.b().div(limit, norm)?;
+            let one = cx.b().scalar(DType::F32, 1.0)?;
+            let factor = cx.b().map(ScalarFn::Min, &[ratio, one])?;
+            for (_, g) in grads.iter_mut() {
+                let shape = cx.ty(*g).shape;
+                let dtype = cx.ty(*g).dtype;
+                let f = cx.b().cast(factor, dtype)?;
+                let f = cx.b().broadcast(f, shape, vec![])?;
+                *g = cx.b().mul(*g, f)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs the optimizer's `update` on one parameter.
+    fn update(&mut self, i: usize, p: StateId, g: ValueId) -> R<()> {
+        let groups = &self.trains[i].groups;
+        let found = groups.iter().find_map(|gr| gr.params.iter().find(|t| t.param == p).map(|t| (gr, t)));
+        let Some((group, trained)) = found else { return Err(Fail::Silent) };
+        let (h, states) = (group.optimizer.clone(), trained.states.clone());
+        let Some(update) = method_of(h.item, "update") else {
+            return Err(error("E0416", h.item.name.span, format!("the optimizer `{}` has no `update`", h.item.name.text))
+                .hint("declare `update(param, grad, step) { .. }`; its value is the new parameter")
+                .into());
+        };
+        let path = self.state_path(p);
+        self.at(h.span, |cx| {
+            let env = cx.optimizer_env(&h, None, states)?;
+            let func = Func { decl: update, file: h.file, owner: env.owner };
+            let param = cx.read_state(p)?;
+            let step = cx.counter("step");
+            let step = cx.read(step)?;
+            let args = [Value::Tensor(param), Value::Tensor(g), step];
+            let args = args.into_iter().take(update.params.len()).map(|v| super::call::Arg::positional(v, h.span));
+            let owner = path.rsplit_once('.').map_or("", |x| x.0).to_owned();
+            let new = cx.in_scope(&owner, |cx| cx.call_fn(&func, args.collect(), h.span))?;
+            let ty = cx.states[p.0].ty.clone();
+            let what = format!("the new value of `{path}`");
+            let new = cx.fit(&new, &ty, &what, update.name.span)?;
+            cx.write_state(p, new, h.span);
+            Ok(())
+        })
+    }
+
+    /// The outputs `lr`, or `lr.GLOB` under a path map, as this step used them.
+    fn learning_rates(&mut self, i: usize) -> R<()> {
+        for k in 0..self.trains[i].groups.len() {
+            let (glob, h) = (self.trains[i].groups[k].glob.clone(), self.trains[i].groups[k].optimizer.clone());
+            self.g.phase = Phase::Update;
+            let values = self.at(h.span, |cx| cx.hyper_values(&h));
+            self.g.phase = Phase::Forward;
+            let Some((_, lr)) = values?.into_iter().find(|v| v.0 == "lr") else { continue };
+            let lr = self.at(h.span, |cx| cx.tensor_of(&lr, DType::F32, h.span))?;
+            if self.ty(lr).rank() != 0 {
+                continue;
+            }
+            let name = if glob.is_empty() { "lr".to_owned() } else { format!("lr.{glob}") };
+            self.g.graph.outputs.push(Output { name, value: lr, weight: None, span: h.span });
+        }
+        Ok(())
+    }
+
+    /// Averages follow what the step leaves: parameters by decay, buffers by copy.
+    fn averages(&mut self, i: usize) -> R<()> {
+        self.g.phase = Phase::Update;
+        for k in 0..self.trains[i].averages.len() {
+            let a = &self.trains[i].averages[k];
+            let (pairs, decay, every, span) = (a.pairs.clone(), a.decay, a.every, a.span);
+            self.at(span, |cx| {
+                let due = if every > 1 { Some(cx.due(every)?) } else { None };
+                for (from, to) in pairs {
+                    let (new, old) = (cx.read_state(from)?, cx.read_state(to)?);
+                    let mut value = new;
+                    if cx.states[from.0].kind == StateKind::Param && decay != 0.0 {
+                        let d = cx.b().full_like(old, decay)?;
+                        let rest = cx.b().full_like(old, 1.0 - decay)?;
+                        let kept = cx.b().mul(old, d)?;
+                        let added = cx.b().mul(new, rest)?;
+                        value = cx.b().add(kept, added)?;
+                    }
+                    if let Some(due) = due {
+                        let shape = cx.ty(old).shape;
+                        let due = cx.b().broadcast(due, shape, vec![])?;
+                        value = cx.b().select(due, value, old)?;
+                    }
+                    cx.write_state(to, value, span);
+                }
+                Ok::<(), Fail>(())
+            })?;
+        }
+        self.g.phase = Phase::Forward;
+        Ok(())
+    }
+
+    /// step % every == 0, at run time.
+    fn due(&mut self, every: u64) -> R<ValueId> {
+        let step = self.counter("step");
+        let Value::Tensor(step) = self.read(step)? else { return Err(Fail::Silent) };
+        let n = self.b().scalar(DType::F32, every as f64)?;
+        let rest = self.b().map(ScalarFn::Rem, &[step, n])?;
+        let zero = self.b().scalar(DType::F32, 0.0)?;
+        Ok(self.b().map(ScalarFn::Eq, &[rest, zero])?)
+    }
+
+    /// A metric: its value, or the mean of its elements.
+    fn metric(&mut self, i: usize, m: &'a ast::Metric, fields: &[(String, ValueId)]) -> R<()> {
+        let current = std::mem::take(&mut self.g.current);
+        let written = self.g.written.clone();
+        let v = self.body(i, &m.params, &m.body, fields);
+        self.g.current = current;
+        self.g.written = written;
+        let v = v?;
+        let span = m.body.value().map_or(m.body.span, |e| e.span);
+        let t = match &v {
+            Value::Tensor(t) => *t,
+            v if v.is_number() || matches!(v, Value::Bool(_)) => self.any_tensor(v, span)?,
+            v => return fail("E0414", span, format!("a metric is a tensor or a number, this is {}", self.text(v))),
+        };
+        let (value, weight) = self.at(span, |cx| cx.mean(t))?;
+        let name = format!("metric.{}", m.name.text);
+        self.g.graph.outputs.push(Output { name, value, weight: Some(weight), span });
+        Ok(())
+    }
+
+    /// The mean in f32, and how many elements (or rows, for a scalar) it is a mean of.
+    fn mean(&mut self, t: ValueId) -> R<(ValueId, Dim)> {
+        let ty = self.ty(t);
+        let wide = if ty.dtype == DType::F64 { DType::F64 } else { DType::F32 };
+        let v = self.b().cast(t, wide)?;
+        if ty.rank() == 0 {
+            let weight = self.g.batch.clone().unwrap_or(Dim::ONE);
+            return Ok((self.b().cast(v, DType::F32)?, weight));
+        }
+        let count = ty.count();
+        let sum = self.b().reduce(ReduceKind::Sum, v, (0..ty.rank()).collect())?;
+        let n = self.tensor_of(&Value::Int(count.clone()), wide, self.span)?;
+        let mean = self.b().div(sum, n)?;
+        Ok((self.b().cast(mean, DType::F32)?, count))
+    }
+
+    fn count_up(&mut self, counters: &[(&'static str, DType)]) -> R<()> {
+        self.g.phase = Phase::Infra;
+        for (path, dtype) in counters {
+            let id = self.system(path);
+            let old = self.read_state(id)?;
+            let lit = if dtype.is_int() { Literal::int(*dtype, 1) } else { Literal::scalar(*dtype, 1.0) };
+            let one = self.b().constant(lit)?;
+            let new = self.b().add(old, one)?;
+            self.write_state(id, new, Span::NONE);
+        }
+        self.g.phase = Phase::Forward;
+        Ok(())
+    }
+
+    /// The state writes of the graph: those of training steps are kept.
+    pub fn commit_writes(&mut self) {
+        let written = std::mem::take(&mut self.g.written);
+        for (id, span) in written {
+            let Some(&value) = self.g.current.get(&id) else { continue };
+            let state = self.state_path(id).into();
+            self.g.graph.writes.push(StateWrite { state, value, span });
+        }
+    }
+
+    fn declare_gradients(&mut self, i: usize) {
+        for p in self.trained_params(i) {
+            let trained = self.trains[i].groups.iter().any(|g| g.params.iter().any(|t| t.param == p));
+            if trained && self.gradient_of(p).is_none() {
+                let path = self.state_path(p);
+                let root = self.new_root("");
+                let (ty, span) = (self.states[p.0].ty.clone(), self.states[p.0].span);
+                self.add_state(StateInfo {
+                    root,
+                    path: format!("gradient.{path}"),
+                    kind: StateKind::Gradient { param: path.into() },
+                    ty,
+                    init: InitOf::Zero,
+                    span,
+                    aliases: vec![],
+                });
+            }
+        }
+    }
+
+    fn gradient_of(&self, p: StateId) -> Option<StateId> {
+        let path = self.state_path(p);
+        let of = |k: &StateKind| matches!(k, StateKind::Gradient { param } if **param == *path);
+        self.states.iter().position(|s| of(&s.kind)).map(StateId)
+    }
+
+    fn gradient_state(&self, p: StateId) -> R<StateId> {
+        self.gradient_of(p).ok_or(Fail::Silent)
+    }
+}
+
+fn method_of<'a>(o: &'a ast::Optimizer, name: &str) -> Option<&'a ast::Fn> {
+    o.members.iter().find_map(|m| match &m.kind {
+        ast::OptimizerMemberKind::Method(f) if f.name.text == name => Some(f),
+        _ => None,
+    })
+}
+
+/// The sets of losses that are due together, the full one first, and whether these are all.
+fn active_sets(every: &[u64]) -> (Vec<Vec<usize>>, bool) {
+    let period = every.iter().fold(1u64, |l, &n| lcm(l, n)).min(1 << 20);
+    let mut sets: Vec<Vec<usize>> = vec![];
+    for step in 0..period {
+        let set: Vec<usize> = (0..every.len()).filter(|&k| step % every[k] == 0).collect();
+        if !sets.contains(&set) {
+            if sets.len() == MAX_SETS {
+                return (sets, false);
+            }
+            sets.push(set);
+        }
+    }
+    (sets, true)
+}
+
+fn lcm(a: u64, b: u64) -> u64 {
+    let gcd = |mut a: u64, mut b: u64| {
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    (a / gcd(a, b).max(1)).saturating_mul(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_of_losses_that_run_together() {
+        assert_eq!(active_sets(&[1]).0, [vec![0]]);
+        assert_eq!(active_sets(&[1, 5]).0, [vec![0, 1], vec![0]]);
+        assert_eq!(active_sets(&[2, 3]).0, [vec![0, 1], vec![], vec![0], vec![1]]);
+    }
+}

@@ -1,5 +1,5 @@
-//! The front end: text to AST to graph.
-//!
-//! - [`syntax`]: the grammar, the AST, the formatter.
+//! The front end: text to AST ([`syntax`]), AST to graphs ([`build`]), and the library in .mlg.
 
+pub mod build;
+pub mod prelude;
 pub mod syntax;

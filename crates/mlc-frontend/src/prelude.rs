@@ -98,6 +98,17 @@ impl PreludeItem {
         self.parsed().0.as_ref()
     }
 
+    /// `fn`, `model`, `optimizer`, `schedule`.
+    pub fn kind(&self) -> &'static str {
+        match self.word {
+            ItemWord::Model => "model",
+            ItemWord::Optimizer => "optimizer",
+            ItemWord::Schedule => "schedule",
+            ItemWord::Dataset => "dataset",
+            _ => "fn",
+        }
+    }
+
     /// Empty, but for a mistake in the library: a test holds that.
     pub fn diagnostics(&self) -> &Diagnostics {
         &self.parsed().1

@@ -193,7 +193,7 @@ impl<'a> Interp<'a> {
         match_args(what, &names, &required, args, span)
     }
 
-    fn call_method(&mut self, id: InstId, m: &'a ast::Fn, args: Vec<Arg<'a>>, span: Span) -> R<Value<'a>> {
+    fn call_method(&mut self, id: InstId, m: &'a ast::Function, args: Vec<Arg<'a>>, span: Span) -> R<Value<'a>> {
         let inst = &self.instances[id.0];
         let func = Func { decl: m, file: inst.file, owner: Owner::Instance(id) };
         let (path, device) = (self.instance_path(id), inst.device);
@@ -215,7 +215,7 @@ impl<'a> Interp<'a> {
             Some(id) => format!("{}.{name}", self.instances[id.0].decl.name.text),
             None => name.clone(),
         };
-        let decl: *const ast::Fn = f.decl;
+        let decl: *const ast::Function = f.decl;
         self.enter(label.clone(), decl.cast(), owner, span, f.file.is_prelude())?;
         let result = self.inline(f, &label, args, span);
         let result = map_error(result, |d| self.blame(d));

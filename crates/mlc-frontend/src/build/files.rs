@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use mlc_diag::{Diagnostic, Diagnostics, SourceId, SourceMap, Span};
+use mlc_diag::{Diagnostic, Diagnostics, SourceMap, Span};
 
 use crate::syntax::{self, ast};
 
@@ -75,7 +75,6 @@ pub struct Import {
 
 #[derive(Debug)]
 pub struct Unit {
-    pub source: SourceId,
     /// The folder that relative paths start at.
     pub dir: PathBuf,
     pub ast: ast::File,
@@ -161,7 +160,7 @@ impl Load<'_> {
         let id = FileId(self.files.units.len());
         let dir = path.parent().map(Path::to_path_buf).unwrap_or_default();
         let by_name = self.index(&parsed.file);
-        self.files.units.push(Unit { source, dir: dir.clone(), ast: ast::File::default(), imports: vec![], by_name });
+        self.files.units.push(Unit { dir: dir.clone(), ast: ast::File::default(), imports: vec![], by_name });
         self.known.insert(key.clone(), id);
         self.open.push(key);
         let mut imports = vec![];

@@ -24,7 +24,7 @@ enum Item {
     NewAxis,
     At(Dim, Span),
     Slice { start: Bound, end: Bound, step: i64, span: Span },
-    Tensor(ValueId, Span),
+    Tensor(ValueId),
     /// An axis that no item names.
     Whole,
 }
@@ -156,7 +156,7 @@ impl<'a> Interp<'a> {
     fn at_item(&mut self, v: Value<'a>, ty: &mlc_ir::Type, axis: usize, span: Span) -> R<Item> {
         match v {
             Value::Int(d) => Ok(Item::At(from_end(d, &ty.shape[axis]), span)),
-            Value::Tensor(i) if self.ty(i).dtype.is_int() => Ok(Item::Tensor(i, span)),
+            Value::Tensor(i) if self.ty(i).dtype.is_int() => Ok(Item::Tensor(i)),
             Value::Tensor(i) => {
                 let have = self.ty(i);
                 let d = error("E0203", span, format!("an index must be an integer tensor, this is {have}"));
@@ -171,7 +171,7 @@ impl<'a> Interp<'a> {
                 let values: Vec<f64> = items.iter().filter_map(Value::as_f64).collect();
                 let lit = mlc_ir::op::Literal::from_f64(DType::I64, vec![values.len() as u64], &values);
                 let Some(lit) = lit else { return fail("E0202", span, "this index list is too long") };
-                Ok(Item::Tensor(self.b().constant(lit)?, span))
+                Ok(Item::Tensor(self.b().constant(lit)?))
             }
             v => fail("E0202", span, format!("an index must be an integer, a slice or an integer tensor, this is {}", v.kind())),
         }
@@ -289,7 +289,7 @@ impl<'a> Interp<'a> {
         for item in plan {
             match item {
                 Item::NewAxis => continue,
-                Item::Tensor(i, _) => tensors.push((axis, *i)),
+                Item::Tensor(i) => tensors.push((axis, *i)),
                 _ => {}
             }
             axis += 1;

@@ -159,6 +159,8 @@ pub struct Interp<'a> {
     pub system: HashMap<&'static str, StateId>,
     /// Statements and loop rounds run so far.
     pub fuel: u64,
+    pub asked: super::test::Asked<'a>,
+    pub test_name: String,
 }
 
 impl<'a> Interp<'a> {
@@ -181,6 +183,8 @@ impl<'a> Interp<'a> {
             place: None,
             system: HashMap::new(),
             fuel: 0,
+            asked: super::test::Asked::default(),
+            test_name: String::new(),
         }
     }
 

@@ -280,7 +280,7 @@ impl<'a> Interp<'a> {
             .or_else(|| inst.config.iter().find(|c| c.0 == name).map(|c| c.1.clone()))
     }
 
-    pub fn method(&self, id: InstId, name: &str) -> Option<&'a ast::Fn> {
+    pub fn method(&self, id: InstId, name: &str) -> Option<&'a ast::Function> {
         methods(self.instances[id.0].decl).find(|m| m.name.text == name)
     }
 
@@ -393,7 +393,7 @@ pub struct Copies {
     pub states: Vec<(StateId, StateId)>,
 }
 
-pub fn methods(m: &ast::Model) -> impl Iterator<Item = &ast::Fn> {
+pub fn methods(m: &ast::Model) -> impl Iterator<Item = &ast::Function> {
     m.members.iter().filter_map(|m| match &m.kind {
         ModelMemberKind::Method(f) => Some(f),
         _ => None,

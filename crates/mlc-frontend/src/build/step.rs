@@ -421,7 +421,8 @@ impl<'a> Interp<'a> {
             let n = self.b().add(done, one)?;
             for (p, g) in &mut grads {
                 let shape = self.ty(*g).shape;
-                let by = self.b().cast(n, self.g.graph.ty(*g).dtype)?;
+                let dtype = self.ty(*g).dtype;
+                let by = self.b().cast(n, dtype)?;
                 let by = self.b().broadcast(by, shape, vec![])?;
                 *g = self.b().div(*g, by)?;
                 let sum = self.gradient_state(*p)?;
@@ -653,7 +654,7 @@ impl<'a> Interp<'a> {
     }
 }
 
-fn method_of<'a>(o: &'a ast::Optimizer, name: &str) -> Option<&'a ast::Fn> {
+fn method_of<'a>(o: &'a ast::Optimizer, name: &str) -> Option<&'a ast::Function> {
     o.members.iter().find_map(|m| match &m.kind {
         ast::OptimizerMemberKind::Method(f) if f.name.text == name => Some(f),
         _ => None,

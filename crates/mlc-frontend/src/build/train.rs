@@ -100,7 +100,7 @@ impl<'a> TrainCx<'a> {
             .collect()
     }
 
-    fn function(&self, name: &str) -> Option<&'a ast::Fn> {
+    fn function(&self, name: &str) -> Option<&'a ast::Function> {
         self.decl.members.iter().find_map(|m| match &m.kind {
             TrainMemberKind::Fn(f) if f.name.text == name => Some(f),
             _ => None,

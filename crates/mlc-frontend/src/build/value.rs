@@ -46,7 +46,7 @@ pub enum Value<'a> {
     Builtin(&'static Builtin),
     Model(ModelRef<'a>),
     Instance(InstId),
-    Method(InstId, &'a ast::Fn),
+    Method(InstId, &'a ast::Function),
     Dataset(&'a ast::Dataset, FileId),
     Optimizer(&'a ast::Optimizer, FileId),
     Schedule(&'a ast::Schedule, FileId),
@@ -73,7 +73,7 @@ pub enum Value<'a> {
 /// A function with what its free names mean.
 #[derive(Debug, Clone)]
 pub struct Func<'a> {
-    pub decl: &'a ast::Fn,
+    pub decl: &'a ast::Function,
     pub file: FileId,
     pub owner: Owner<'a>,
 }
@@ -162,14 +162,6 @@ impl<'a> Value<'a> {
     pub fn as_int(&self) -> Option<i64> {
         match self {
             Value::Int(d) => d.as_const(),
-            _ => None,
-        }
-    }
-
-    /// The elements of a list or tuple.
-    pub fn elements(&self) -> Option<&Rc<Vec<Value<'a>>>> {
-        match self {
-            Value::List(v) | Value::Tuple(v) => Some(v),
             _ => None,
         }
     }

@@ -46,6 +46,8 @@ pub mod system {
     pub const STEP: &str = "system.step";
     /// f32: the updates of the whole run: `total_steps`.
     pub const TOTAL_STEPS: &str = "system.total_steps";
+    /// f32: micro-batches summed up since the last update, under `accumulate`.
+    pub const MICRO: &str = "system.micro";
 }
 
 /// Where every state lies: one layout, made before any entry is planned and shared by all entries and

@@ -160,11 +160,6 @@ fn figure<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
     Ok(Value::Figure(Rc::new(figure)))
 }
 
-/// What a figure is of, by how the test wrote it.
-pub enum Subject<'a> {
-    Method(crate::build::value::InstId, &'a str),
-}
-
 impl<'a> Interp<'a> {
     fn test_figure(&mut self, args: &Args<'a>) -> R<Figure> {
         let f = args.value("f")?;

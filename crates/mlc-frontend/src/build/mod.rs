@@ -1,0 +1,183 @@
+//! Build: AST to [`Program`], by running the program at compile time.
+//!
+//! ```text
+//! files --names--> checked AST --instances--> states --entries--> one graph each (stage `built`)
+//! ```
+//! The front end is an interpreter: config, loops, conditions and lists are evaluated, calls are
+//! inlined, and what happens on tensors becomes nodes of the graph of the entry under construction.
+//! Every node carries the innermost span in the user's own files and the path of the instance whose
+//! method it stands in. Mistakes are diagnostics that carry both sides; what depends on a mistake is
+//! poison and stays silent, so one run reports as many mistakes as there are.
+
+mod builtins;
+mod call;
+mod data;
+mod entries;
+mod env;
+mod expr;
+mod fail;
+mod files;
+mod index;
+mod init;
+mod interp;
+mod later;
+mod lookup;
+mod model;
+mod ops;
+mod step;
+mod stmt;
+mod suggest;
+mod test;
+mod train;
+mod types;
+mod value;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use mlc_diag::{Diagnostic, Diagnostics, SourceMap};
+use mlc_ir::Device;
+use mlc_ir::program::{Entry, Program, StateDecl};
+
+pub use files::{DiskLoader, FileLoader, MemoryLoader};
+
+use self::files::{FileId, Files};
+use self::interp::Interp;
+use self::train::TrainCx;
+use crate::prelude;
+use crate::syntax::ast::ItemKind;
+
+/// The text and documentation of a library name, for `mlc doc NAME`; all names without one.
+pub fn doc(name: &str) -> Option<String> {
+    let mut parts: Vec<String> =
+        prelude::prelude().entries(name).map(|i| i.text().trim_end().to_owned()).collect();
+    parts.extend(builtins::all().filter(|b| b.name == name).map(|b| {
+        let params: Vec<&str> = b.params.split_whitespace().collect();
+        format!("/// {}\nfn {}({})    // built in; `?`: may be left out", b.doc, b.name, params.join(", "))
+    }));
+    (!parts.is_empty()).then(|| parts.join("\n\n"))
+}
+
+/// All names of the library with what they are and a line about each, sorted.
+pub fn doc_index() -> Vec<(String, &'static str, String)> {
+    let first = |text: &str| {
+        text.lines().find_map(|l| l.strip_prefix("/// ")).unwrap_or_default().to_owned()
+    };
+    let mut out: Vec<(String, &'static str, String)> = prelude::prelude()
+        .items()
+        .iter()
+        .map(|i| (i.name.clone(), i.kind(), first(i.text())))
+        .collect();
+    out.extend(builtins::all().map(|b| (b.name.to_owned(), "fn", b.doc.to_owned())));
+    out.sort();
+    out
+}
+
+/// What a compilation can be asked for beside the file.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The model that `forward` without a train block means; else the last.
+    pub model: Option<String>,
+    /// The train block to build; else all.
+    pub train: Option<String>,
+    /// `--device left=cpu:1`: by name or by device as written.
+    pub devices: Vec<(String, Device)>,
+}
+
+/// What came of a compilation. Sources are there to render the diagnostics with.
+#[derive(Debug)]
+pub struct Compiled {
+    /// `None` where there were errors.
+    pub program: Option<Program>,
+    pub diagnostics: Diagnostics,
+    pub sources: Arc<SourceMap>,
+}
+
+/// The stack of the interpreter's thread: calls are recursive, up to limits that fit.
+const STACK: usize = 512 << 20;
+
+/// Compiles a file and what it uses.
+pub fn compile(loader: &(dyn FileLoader + Sync), path: &Path, options: &Options) -> Compiled {
+    let mut sources = SourceMap::new();
+    prelude::add_sources(&mut sources);
+    let mut diags = Diagnostics::new();
+    let files = Files::load(loader, path, &mut sources, &mut diags);
+    let sources = Arc::new(sources);
+    let parsed = !diags.has_errors();
+    let built = std::thread::scope(|s| {
+        let run = || build(&files, &sources, options);
+        let thread = std::thread::Builder::new().name("mlc-build".to_owned()).stack_size(STACK).spawn_scoped(s, run);
+        match thread.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(built)) => built,
+            Ok(Err(_)) => (None, Diagnostic::bug("the front end panicked").into()),
+            Err(e) => (None, Diagnostic::bug(format!("no thread for the front end: {e}")).into()),
+        }
+    });
+    let (program, more) = built;
+    diags.extend(more);
+    diags.sort();
+    let program = program.filter(|_| parsed && !diags.has_errors());
+    Compiled { program, diagnostics: diags, sources }
+}
+
+fn build(files: &Files, sources: &Arc<SourceMap>, options: &Options) -> (Option<Program>, Diagnostics) {
+    let mut cx = Interp::new(files, sources, options);
+    let Some(main) = files.units.first() else { return (None, cx.diags) };
+    cx.declare_trains();
+    for i in 0..cx.trains.len() {
+        cx.prepare_train(i);
+    }
+    let mut entries: Vec<Entry> = vec![];
+    for i in 0..cx.trains.len() {
+        cx.train_entries(i, &mut entries);
+    }
+    cx.method_entries(&mut entries);
+    let mut tests = vec![];
+    for item in &main.ast.items {
+        if let ItemKind::Test(t) = &item.kind {
+            let test = cx.test(tests.len(), t, FileId(0), item.span, &mut entries);
+            tests.push(test);
+        }
+    }
+    let trains = (0..cx.trains.len()).map(|i| cx.train_spec(i)).collect();
+    entries.insert(0, cx.init_entry());
+    let states = cx.state_decls();
+    let program = Program { sources: sources.clone(), states, entries, trains, tests };
+    (Some(program), cx.diags)
+}
+
+impl<'a> Interp<'a> {
+    fn declare_trains(&mut self) {
+        let files = self.files;
+        let Some(main) = files.units.first() else { return };
+        for item in &main.ast.items {
+            let ItemKind::Train(t) = &item.kind else { continue };
+            let name = t.name.as_ref().map_or("train", |n| n.text.as_str());
+            if self.options.train.as_deref().is_some_and(|want| want != name) {
+                continue;
+            }
+            let prefix = if self.trains.is_empty() { String::new() } else { name.to_owned() };
+            let span = t.name.as_ref().map_or(item.span, |n| n.span);
+            self.trains.push(TrainCx::new(t, FileId(0), span, name.to_owned(), prefix));
+        }
+    }
+
+    fn state_decls(&mut self) -> Vec<StateDecl> {
+        let mut out: Vec<StateDecl> = vec![];
+        for k in 0..self.states.len() {
+            let path = self.state_path(value::StateId(k));
+            let s = self.states[k].clone();
+            if let Some(before) = out.iter().find(|o| *o.path == *path) {
+                let d = fail::error("E0403", s.span, format!("two states are named `{path}`"));
+                self.report(d.label(before.span, "the other is declared here").hint("rename a member or a binding"));
+                continue;
+            }
+            let aliases = s.aliases.iter().map(|(root, p)| self.full_path(*root, p).into()).collect();
+            out.push(StateDecl { path: path.into(), ty: s.ty, kind: s.kind, aliases, span: s.span });
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests;

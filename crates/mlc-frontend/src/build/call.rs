@@ -146,7 +146,13 @@ impl<'a> Interp<'a> {
         match f {
             Value::Fn(f) => self.call_fn(&f, args, span),
             Value::Builtin(b) => {
-                let frame = Frame { name: b.name.to_owned(), decl: std::ptr::null(), owner: None, span, prelude: false };
+                let frame = Frame {
+                    name: b.name.to_owned(),
+                    decl: std::ptr::null(),
+                    owner: None,
+                    span,
+                    prelude: false,
+                };
                 super::builtins::call(self, b, args, span, frame)
             }
             Value::Instance(id) => match self.method(id, "forward") {
@@ -157,7 +163,8 @@ impl<'a> Interp<'a> {
             Value::Schedule(s, file) => self.call_schedule(s, file, args, span),
             Value::Dataset(d, file) => self.dataset(d, file, args, span),
             v => {
-                let what = if name.is_empty() { v.kind().to_owned() } else { format!("`{name}` ({})", v.kind()) };
+                let what =
+                    if name.is_empty() { v.kind().to_owned() } else { format!("`{name}` ({})", v.kind()) };
                 fail("E0309", span, format!("{what} cannot be called"))
             }
         }
@@ -187,13 +194,25 @@ impl<'a> Interp<'a> {
     }
 
     /// Arguments in the order of parameters; `None` where one is left out.
-    pub fn match_args(&self, what: &str, params: &'a [ast::Param], args: Vec<Arg<'a>>, span: Span) -> R<Vec<Option<Arg<'a>>>> {
+    pub fn match_args(
+        &self,
+        what: &str,
+        params: &'a [ast::Param],
+        args: Vec<Arg<'a>>,
+        span: Span,
+    ) -> R<Vec<Option<Arg<'a>>>> {
         let names: Vec<&str> = params.iter().map(|p| p.name.text.as_str()).collect();
         let required: Vec<bool> = params.iter().map(|p| p.default.is_none()).collect();
         match_args(what, &names, &required, args, span)
     }
 
-    fn call_method(&mut self, id: InstId, m: &'a ast::Function, args: Vec<Arg<'a>>, span: Span) -> R<Value<'a>> {
+    fn call_method(
+        &mut self,
+        id: InstId,
+        m: &'a ast::Function,
+        args: Vec<Arg<'a>>,
+        span: Span,
+    ) -> R<Value<'a>> {
         let inst = &self.instances[id.0];
         let func = Func { decl: m, file: inst.file, owner: Owner::Instance(id) };
         let (path, device) = (self.instance_path(id), inst.device);
@@ -224,7 +243,14 @@ impl<'a> Interp<'a> {
     }
 
     /// Opens a frame; recursion and absurd depth are errors.
-    pub fn enter(&mut self, name: String, decl: *const (), owner: Option<InstId>, span: Span, prelude: bool) -> R<()> {
+    pub fn enter(
+        &mut self,
+        name: String,
+        decl: *const (),
+        owner: Option<InstId>,
+        span: Span,
+        prelude: bool,
+    ) -> R<()> {
         self.tick(span)?;
         let span = if prelude::contains(span) { self.span } else { span };
         if self.stack.iter().any(|f| f.decl == decl && f.owner == owner && !decl.is_null()) {
@@ -278,7 +304,9 @@ impl<'a> Interp<'a> {
                 let (value, span) = match (arg.take(), &p.default) {
                     (Some(a), _) => (a.value, a.span),
                     (None, Some(d)) => (self.placed(None, |cx| cx.expr(env, d))?, d.span),
-                    (None, None) => return Err(mlc_diag::Diagnostic::bug("an argument was not matched").into()),
+                    (None, None) => {
+                        return Err(mlc_diag::Diagnostic::bug("an argument was not matched").into());
+                    }
                 };
                 let optional = matches!(p.default.as_ref().map(|d| &d.kind), Some(ExprKind::None));
                 let value = match &p.ty {
@@ -297,7 +325,13 @@ impl<'a> Interp<'a> {
     }
 
     /// A schedule's value at this step.
-    fn call_schedule(&mut self, s: &'a ast::Schedule, file: FileId, args: Vec<Arg<'a>>, span: Span) -> R<Value<'a>> {
+    fn call_schedule(
+        &mut self,
+        s: &'a ast::Schedule,
+        file: FileId,
+        args: Vec<Arg<'a>>,
+        span: Span,
+    ) -> R<Value<'a>> {
         let decl: *const ast::Schedule = s;
         self.enter(s.name.text.clone(), decl.cast(), None, span, file.is_prelude())?;
         let scope = Owner::Hyper(Rc::new(super::env::HyperScope::default()));
@@ -312,10 +346,18 @@ impl<'a> Interp<'a> {
     }
 
     /// An optimizer with unevaluated hyper-parameters.
-    fn hyper(&mut self, env: &Env<'a>, item: &'a ast::Optimizer, file: FileId, args: &'a [ast::Arg], span: Span) -> R<Value<'a>> {
+    fn hyper(
+        &mut self,
+        env: &Env<'a>,
+        item: &'a ast::Optimizer,
+        file: FileId,
+        args: &'a [ast::Arg],
+        span: Span,
+    ) -> R<Value<'a>> {
         let mut given = vec![];
         let shared = Rc::new(env.clone());
-        let placeholders = args.iter().map(|a| Arg { name: a.name.as_ref(), value: Value::None, span: a.value.span });
+        let placeholders =
+            args.iter().map(|a| Arg { name: a.name.as_ref(), value: Value::None, span: a.value.span });
         let matched = self.match_args(&item.name.text, &item.params, placeholders.collect(), span)?;
         for (p, arg) in item.params.iter().zip(matched) {
             let Some(arg) = arg else { continue };
@@ -358,7 +400,11 @@ pub fn match_args<'a>(
             let most = params.len();
             let s = if most == 1 { "" } else { "s" };
             let d = error("E0308", a.span, format!("`{what}` takes at most {most} argument{s}"));
-            let d = if params.is_empty() { d } else { d.hint(format!("its parameters are {}", list_names(params))) };
+            let d = if params.is_empty() {
+                d
+            } else {
+                d.hint(format!("its parameters are {}", list_names(params)))
+            };
             return Err(d.into());
         };
         if let Some(before) = slot {

@@ -4,9 +4,7 @@ use std::rc::Rc;
 
 use mlc_diag::Span;
 use mlc_ir::graph::ValueId;
-use mlc_ir::program::{
-    DataPart, DataSpec, DatasetSpec, FieldDim, FieldSpec, PipelineSpec, ShuffleSpec,
-};
+use mlc_ir::program::{DataPart, DataSpec, DatasetSpec, FieldDim, FieldSpec, PipelineSpec, ShuffleSpec};
 use mlc_ir::{Dim, Symbol, Type};
 
 use super::call::Arg;
@@ -29,7 +27,13 @@ pub struct FieldInput {
 
 impl<'a> Interp<'a> {
     /// `Digits("train")`: a dataset without a pipeline yet.
-    pub fn dataset(&mut self, d: &'a ast::Dataset, file: FileId, args: Vec<Arg<'a>>, span: Span) -> R<Value<'a>> {
+    pub fn dataset(
+        &mut self,
+        d: &'a ast::Dataset,
+        file: FileId,
+        args: Vec<Arg<'a>>,
+        span: Span,
+    ) -> R<Value<'a>> {
         let name = &d.name.text;
         let matched = self.match_args(name, &d.params, args, span)?;
         let mut env = Env::new(file, Owner::File);
@@ -41,7 +45,9 @@ impl<'a> Interp<'a> {
             };
             let what = format!("`{}` of `{name}`", p.name.text);
             let v = match &p.ty {
-                Some(ty) => self.match_type(&mut env, ty, v, &Matching { what: &what, span: at, introduce: false })?,
+                Some(ty) => {
+                    self.match_type(&mut env, ty, v, &Matching { what: &what, span: at, introduce: false })?
+                }
                 None => v,
             };
             env.declare(&p.name.text, v, p.name.span);
@@ -66,9 +72,13 @@ impl<'a> Interp<'a> {
 
     fn field_spec(&mut self, env: &mut Env<'a>, f: &'a ast::Field) -> R<FieldSpec> {
         let TypeKind::Tensor(t) = &f.ty.kind else {
-            return Err(error("E0702", f.ty.span, format!("the field `{}` needs a tensor type", f.name.text))
-                .hint("for example `image: u8[28, 28] = ..`")
-                .into());
+            return Err(error(
+                "E0702",
+                f.ty.span,
+                format!("the field `{}` needs a tensor type", f.name.text),
+            )
+            .hint("for example `image: u8[28, 28] = ..`")
+            .into());
         };
         let mut dims = vec![];
         for d in &t.dims {
@@ -99,7 +109,14 @@ impl<'a> Interp<'a> {
                 }
             },
         };
-        Ok(FieldSpec { name: f.name.text.clone(), dtype: t.dtype, dims, shared: f.shared, source, span: f.name.span })
+        Ok(FieldSpec {
+            name: f.name.text.clone(),
+            dtype: t.dtype,
+            dims,
+            shared: f.shared,
+            source,
+            span: f.name.span,
+        })
     }
 
     /// `.skip(n)`, `.take(n)`, `.shuffle(seed:)`, `.batch(n, drop_last:, dim:)`.
@@ -133,7 +150,8 @@ impl<'a> Interp<'a> {
                 .hint("the order is .skip .take .shuffle .batch")
         };
         if matches!(stage, "skip" | "take") && p.shuffle.is_some() {
-            let d = order("shuffle").note(format!("`.{stage}` of shuffled samples would mix what it separates, anew each epoch"));
+            let d = order("shuffle")
+                .note(format!("`.{stage}` of shuffled samples would mix what it separates, anew each epoch"));
             return Err(d.into());
         }
         if stage != "batch" && p.batch.is_some() {
@@ -159,7 +177,9 @@ impl<'a> Interp<'a> {
             Ok(Some(n as u64))
         };
         match stage {
-            "skip" if p.skip > 0 || p.take.is_some() => return Err(order(if p.take.is_some() { "take" } else { "skip" }).into()),
+            "skip" if p.skip > 0 || p.take.is_some() => {
+                return Err(order(if p.take.is_some() { "take" } else { "skip" }).into());
+            }
             "skip" => p.skip = count(self, &args[0], 0)?.unwrap_or(0),
             "take" if p.take.is_some() => return Err(order("take").into()),
             "take" => p.take = count(self, &args[0], 0)?,
@@ -199,8 +219,12 @@ impl<'a> Interp<'a> {
                 rows |= !f.shared;
                 if out.iter().any(|o| o.name == f.name) {
                     self.report(
-                        error("E0702", f.span, format!("two datasets of this `zip` have a field `{}`", f.name))
-                            .hint("rename one of them: losses bind fields by name"),
+                        error(
+                            "E0702",
+                            f.span,
+                            format!("two datasets of this `zip` have a field `{}`", f.name),
+                        )
+                        .hint("rename one of them: losses bind fields by name"),
                     );
                     continue;
                 }
@@ -225,4 +249,3 @@ impl<'a> Interp<'a> {
         Ok(self.g.graph.add(mlc_ir::op::Input { name: name.into(), ty }.into(), &[], prov)?.value())
     }
 }
-

@@ -71,7 +71,8 @@ impl<'a> Interp<'a> {
                 continue;
             }
             let free = !has_train && !out.iter().any(|o| o.0.is_empty());
-            let prefix = if free && last.as_deref() == Some(m.name.text.as_str()) { "" } else { m.name.text.as_str() };
+            let prefix =
+                if free && last.as_deref() == Some(m.name.text.as_str()) { "" } else { m.name.text.as_str() };
             let root = self.new_root(prefix);
             let model = ModelRef { decl: m, file: FileId(0) };
             match self.build_instance(model, vec![], m.name.span, root, String::new()) {
@@ -105,7 +106,8 @@ impl<'a> Interp<'a> {
     /// One entry. Where symbolic integers do not do (a loop bound), their defaults stand in; without
     /// defaults the fn is a part of other entries only.
     pub fn method_entry(&mut self, name: String, f: &Func<'a>, out: &mut Vec<Entry>) {
-        let statics = |p: &&ast::Param| matches!(p.ty.as_ref().map(|t| &t.kind), Some(TypeKind::Int)) || is_bool(p);
+        let statics =
+            |p: &&ast::Param| matches!(p.ty.as_ref().map(|t| &t.kind), Some(TypeKind::Int)) || is_bool(p);
         let ints: Vec<&ast::Param> = f.decl.params.iter().filter(statics).collect();
         let (result, g) = self.in_graph(GraphCx::new(&name), |cx| cx.fill_method(f, false));
         let (result, g) = match result {
@@ -153,7 +155,9 @@ impl<'a> Interp<'a> {
             _ => String::new(),
         };
         let v = self.at(span, |cx| match &f.owner {
-            Owner::Instance(id) => cx.in_scope(&path, |cx| cx.call_values(Value::Method(*id, f.decl), args, span, "")),
+            Owner::Instance(id) => {
+                cx.in_scope(&path, |cx| cx.call_values(Value::Method(*id, f.decl), args, span, ""))
+            }
             _ => cx.call_fn(f, args, span),
         })?;
         let at = f.decl.body.value().map_or(span, |e| e.span);
@@ -180,7 +184,13 @@ impl<'a> Interp<'a> {
         Ok(())
     }
 
-    fn entry_param(&mut self, env: &mut Env<'a>, p: &'a ast::Param, fixed: bool, inputs: &mut Vec<InputDecl>) -> R<Value<'a>> {
+    fn entry_param(
+        &mut self,
+        env: &mut Env<'a>,
+        p: &'a ast::Param,
+        fixed: bool,
+        inputs: &mut Vec<InputDecl>,
+    ) -> R<Value<'a>> {
         let name = p.name.text.as_str();
         let default = match &p.default {
             None => None,
@@ -220,7 +230,12 @@ impl<'a> Interp<'a> {
                     let ty = self.entry_type(env, t)?;
                     let name = format!("{name}.{k}");
                     let v = self.add_input(&name, ty.clone(), p.name.span, 0)?;
-                    inputs.push(InputDecl { name: name.as_str().into(), ty, default: None, span: p.name.span });
+                    inputs.push(InputDecl {
+                        name: name.as_str().into(),
+                        ty,
+                        default: None,
+                        span: p.name.span,
+                    });
                     parts.push(Value::Tensor(v));
                 }
                 Ok(Value::tuple(parts))

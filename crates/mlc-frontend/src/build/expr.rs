@@ -116,7 +116,9 @@ impl<'a> Interp<'a> {
                         v => {
                             let title = format!("`{}` is {}, which has no text", n.text, v.kind());
                             return Err(error("E0305", n.span, title)
-                                .hint("strings take numbers, bools and strings that are known at compile time")
+                                .hint(
+                                    "strings take numbers, bools and strings that are known at compile time",
+                                )
                                 .into());
                         }
                     };
@@ -170,9 +172,13 @@ impl<'a> Interp<'a> {
             Value::Bool(b) => Ok(*b),
             Value::Tensor(t) => {
                 let ty = self.ty(*t);
-                Err(error("E0312", span, format!("this condition is {ty}, which is not known at compile time"))
-                    .hint("`if` decides what is built; use `where(c, a, b)` to choose between values")
-                    .into())
+                Err(error(
+                    "E0312",
+                    span,
+                    format!("this condition is {ty}, which is not known at compile time"),
+                )
+                .hint("`if` decides what is built; use `where(c, a, b)` to choose between values")
+                .into())
             }
             v => Err(error("E0305", span, format!("a condition must be a bool, this is {}", v.kind()))
                 .hint("compare it: `n != 0`")
@@ -250,9 +256,11 @@ impl<'a> Interp<'a> {
             Value::List(items) | Value::Tuple(items) => {
                 fail("E0306", span, format!("{} values for {n} names", items.len()))
             }
-            Value::Tensor(t) => Err(error("E0306", span, format!("a tensor ({}) cannot be taken apart", self.ty(*t)))
-                .hint("use `.unstack(axis: 0)` or `.chunk(n, axis: ..)`")
-                .into()),
+            Value::Tensor(t) => {
+                Err(error("E0306", span, format!("a tensor ({}) cannot be taken apart", self.ty(*t)))
+                    .hint("use `.unstack(axis: 0)` or `.chunk(n, axis: ..)`")
+                    .into())
+            }
             v => fail("E0306", span, format!("{} cannot be taken apart into {n} names", v.kind())),
         }
     }
@@ -263,15 +271,23 @@ impl<'a> Interp<'a> {
             Value::List(items) | Value::Tuple(items) => Ok(items.to_vec()),
             Value::Range(a, b) => {
                 let (Some(start), Some(end)) = (a.as_const(), b.as_const()) else {
-                    return Err(error("E0312", span, format!("the range {a}..{b} is not known at compile time"))
-                        .hint("`for` is unrolled; a run-time loop is `scan i in 0..n { .. }`")
-                        .into());
+                    return Err(error(
+                        "E0312",
+                        span,
+                        format!("the range {a}..{b} is not known at compile time"),
+                    )
+                    .hint("`for` is unrolled; a run-time loop is `scan i in 0..n { .. }`")
+                    .into());
                 };
                 let n = end.saturating_sub(start);
                 if n > MAX_LIST {
-                    return Err(error("E0313", span, format!("{n} rounds are too many for a loop that is unrolled"))
-                        .note(format!("the limit is {MAX_LIST}"))
-                        .into());
+                    return Err(error(
+                        "E0313",
+                        span,
+                        format!("{n} rounds are too many for a loop that is unrolled"),
+                    )
+                    .note(format!("the limit is {MAX_LIST}"))
+                    .into());
                 }
                 Ok((start..end).map(Value::int).collect())
             }
@@ -358,9 +374,7 @@ impl<'a> Interp<'a> {
 
     pub fn to_dim(&self, v: &Value<'a>, span: Span) -> R<Dim> {
         match v {
-            Value::Int(d) if d.is_overflow() => {
-                fail("E0208", span, "this integer does not fit in 64 bits")
-            }
+            Value::Int(d) if d.is_overflow() => fail("E0208", span, "this integer does not fit in 64 bits"),
             Value::Int(d) => Ok(d.clone()),
             Value::Poison => Err(Fail::Silent),
             Value::Float(x) => Err(error("E0208", span, format!("an integer is needed here, this is {x}"))
@@ -378,7 +392,8 @@ impl<'a> Interp<'a> {
     pub fn to_int(&self, v: &Value<'a>, span: Span) -> R<i64> {
         let d = self.to_dim(v, span)?;
         d.as_const().ok_or_else(|| {
-            error("E0312", span, format!("this integer must be known at compile time; `{d}` is bound later")).into()
+            error("E0312", span, format!("this integer must be known at compile time; `{d}` is bound later"))
+                .into()
         })
     }
 

@@ -107,7 +107,8 @@ impl Files {
         sources: &mut SourceMap,
         diags: &mut Diagnostics,
     ) -> Files {
-        let mut load = Load { loader, sources, diags, files: Files::default(), open: vec![], known: HashMap::new() };
+        let mut load =
+            Load { loader, sources, diags, files: Files::default(), open: vec![], known: HashMap::new() };
         load.file(path, Span::NONE);
         load.files
     }
@@ -146,7 +147,8 @@ impl Load<'_> {
         let bytes = match self.loader.read(path) {
             Ok(bytes) => bytes,
             Err(e) => {
-                let d = Diagnostic::error("E0701", format!("cannot read `{}`: {}", path.display(), reason(&e)));
+                let d =
+                    Diagnostic::error("E0701", format!("cannot read `{}`: {}", path.display(), reason(&e)));
                 let hint = "a path in `use` starts at the folder of the file it stands in";
                 self.diags.push(if from.is_none() { d } else { d.label(from, "").hint(hint) });
                 return None;

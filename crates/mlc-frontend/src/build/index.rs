@@ -23,7 +23,12 @@ use crate::syntax::ast::{IndexItem, IndexKind};
 enum Item {
     NewAxis,
     At(Dim, Span),
-    Slice { start: Bound, end: Bound, step: i64, span: Span },
+    Slice {
+        start: Bound,
+        end: Bound,
+        step: i64,
+        span: Span,
+    },
     Tensor(ValueId),
     /// An axis that no item names.
     Whole,
@@ -37,7 +42,13 @@ enum Bound {
 }
 
 impl<'a> Interp<'a> {
-    pub fn index(&mut self, env: &mut Env<'a>, v: Value<'a>, items: &'a [IndexItem], span: Span) -> R<Value<'a>> {
+    pub fn index(
+        &mut self,
+        env: &mut Env<'a>,
+        v: Value<'a>,
+        items: &'a [IndexItem],
+        span: Span,
+    ) -> R<Value<'a>> {
         match v {
             Value::Poison => Err(Fail::Silent),
             Value::List(ref list) | Value::Tuple(ref list) => self.index_list(env, &v, list, items, span),
@@ -92,7 +103,11 @@ impl<'a> Interp<'a> {
                 a += if a < 0 { n } else { 0 };
                 b += if b < 0 { n } else { 0 };
                 if a < 0 || b > n || a > b || step < 1 {
-                    return fail("E0205", item.span, format!("slice {a}:{b} is out of range for a list of {n}"));
+                    return fail(
+                        "E0205",
+                        item.span,
+                        format!("slice {a}:{b} is out of range for a list of {n}"),
+                    );
                 }
                 let out: Vec<Value<'a>> =
                     list[a as usize..b as usize].iter().step_by(step as usize).cloned().collect();
@@ -103,7 +118,13 @@ impl<'a> Interp<'a> {
     }
 
     /// One item for each axis of the tensor, and the new axes.
-    fn index_plan(&mut self, env: &mut Env<'a>, t: ValueId, items: &'a [IndexItem], span: Span) -> R<Vec<Item>> {
+    fn index_plan(
+        &mut self,
+        env: &mut Env<'a>,
+        t: ValueId,
+        items: &'a [IndexItem],
+        span: Span,
+    ) -> R<Vec<Item>> {
         let ty = self.ty(t);
         let named = items.iter().filter(|i| !matches!(i.kind, IndexKind::NewAxis | IndexKind::Rest)).count();
         if named > ty.rank() {
@@ -138,9 +159,13 @@ impl<'a> Interp<'a> {
                         }
                     };
                     if step < 1 {
-                        return Err(error("E0205", item.span, format!("a slice's step must be positive, this is {step}"))
-                            .hint("use `.flip([axis])` to reverse an axis")
-                            .into());
+                        return Err(error(
+                            "E0205",
+                            item.span,
+                            format!("a slice's step must be positive, this is {step}"),
+                        )
+                        .hint("use `.flip([axis])` to reverse an axis")
+                        .into());
                     }
                     let start = self.bound(env, start.as_ref(), &dim)?;
                     let end = self.bound(env, end.as_ref(), &dim)?;
@@ -173,7 +198,11 @@ impl<'a> Interp<'a> {
                 let Some(lit) = lit else { return fail("E0202", span, "this index list is too long") };
                 Ok(Item::Tensor(self.b().constant(lit)?))
             }
-            v => fail("E0202", span, format!("an index must be an integer, a slice or an integer tensor, this is {}", v.kind())),
+            v => fail(
+                "E0202",
+                span,
+                format!("an index must be an integer, a slice or an integer tensor, this is {}", v.kind()),
+            ),
         }
     }
 
@@ -182,7 +211,11 @@ impl<'a> Interp<'a> {
         match self.unplaced(env, e)? {
             Value::Int(d) => Ok(Bound::Dim(from_end(d, dim))),
             Value::Tensor(t) if self.ty(t).rank() == 0 && self.ty(t).dtype.is_int() => Ok(Bound::Tensor(t)),
-            v => fail("E0205", e.span, format!("a slice's bound must be an integer, this is {}", self.text(&v))),
+            v => fail(
+                "E0205",
+                e.span,
+                format!("a slice's bound must be an integer, this is {}", self.text(&v)),
+            ),
         }
     }
 
@@ -211,7 +244,9 @@ impl<'a> Interp<'a> {
                     let pick = |b: &Bound, default: Dim| match b {
                         Bound::None => Ok(default),
                         Bound::Dim(d) => Ok(d.clone()),
-                        Bound::Tensor(_) => fail("E0205", *span, "a slice's length must be known: write `a : a + n`"),
+                        Bound::Tensor(_) => {
+                            fail("E0205", *span, "a slice's length must be known: write `a : a + n`")
+                        }
                     };
                     (pick(start, Dim::ZERO)?, pick(end, dim())?, *step)
                 }
@@ -221,7 +256,9 @@ impl<'a> Interp<'a> {
             steps.push(step);
             axis += 1;
         }
-        let whole = starts.iter().all(|d| d.is_const(0)) && limits.iter().eq(ty.shape.iter()) && steps.iter().all(|&s| s == 1);
+        let whole = starts.iter().all(|d| d.is_const(0))
+            && limits.iter().eq(ty.shape.iter())
+            && steps.iter().all(|&s| s == 1);
         let mut v = if whole { t } else { self.b().op(Slice { starts, limits, steps }, &[t])? };
         for (axis, start, n) in dynamic {
             v = self.dynamic_slice(v, axis, start, n)?;
@@ -355,7 +392,14 @@ impl<'a> Interp<'a> {
 
     /// Every axis of the slice is `start : start + length`; the new value is moved to its place by pads
     /// (known starts) or gathers (run-time starts), and chosen where the slice is.
-    fn replace_slice(&mut self, t: ValueId, plan: Vec<Item>, new: &Value<'a>, span: Span, value_span: Span) -> R<ValueId> {
+    fn replace_slice(
+        &mut self,
+        t: ValueId,
+        plan: Vec<Item>,
+        new: &Value<'a>,
+        span: Span,
+        value_span: Span,
+    ) -> R<ValueId> {
         let ty = self.ty(t);
         let mut parts: Vec<(Bound, Dim)> = vec![];
         let mut shape = Shape::new();
@@ -413,7 +457,13 @@ impl<'a> Interp<'a> {
         self.place_slice(t, value, parts, span)
     }
 
-    fn place_slice(&mut self, t: ValueId, value: ValueId, parts: Vec<(Bound, Dim)>, span: Span) -> R<ValueId> {
+    fn place_slice(
+        &mut self,
+        t: ValueId,
+        value: ValueId,
+        parts: Vec<(Bound, Dim)>,
+        span: Span,
+    ) -> R<ValueId> {
         let ty = self.ty(t);
         let mut placed = value;
         let mut inside: Option<ValueId> = None;
@@ -430,7 +480,11 @@ impl<'a> Interp<'a> {
                     let fact = Fact { lhs: &s + &n, rel: Relation::Le, rhs: dim.clone(), span };
                     let end = &s + &n;
                     self.require(fact, |_| {
-                        error("E0205", span, format!("slice {s}:{end} is out of range at axis {axis} of {ty}"))
+                        error(
+                            "E0205",
+                            span,
+                            format!("slice {s}:{end} is out of range at axis {axis} of {ty}"),
+                        )
                     })?;
                     let fill = self.b().scalar(ty.dtype, 0.0)?;
                     placed = self.b().pad(placed, low, high, fill)?;

@@ -56,7 +56,9 @@ impl<'a> Interp<'a> {
             };
             let t = match &v {
                 // One number fills the whole.
-                v if v.is_number() || matches!(v, Value::Bool(_)) => cx.tensor_of(v, info.ty.dtype, cx.span)?,
+                v if v.is_number() || matches!(v, Value::Bool(_)) => {
+                    cx.tensor_of(v, info.ty.dtype, cx.span)?
+                }
                 v => cx.fit(v, &info.ty, &what, cx.span)?,
             };
             let t = cx.b().broadcast_to(t, &info.ty.shape)?;

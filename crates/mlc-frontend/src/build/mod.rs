@@ -60,14 +60,9 @@ pub fn doc(name: &str) -> Option<String> {
 
 /// All names of the library with what they are and a line about each, sorted.
 pub fn doc_index() -> Vec<(String, &'static str, String)> {
-    let first = |text: &str| {
-        text.lines().find_map(|l| l.strip_prefix("/// ")).unwrap_or_default().to_owned()
-    };
-    let mut out: Vec<(String, &'static str, String)> = prelude::prelude()
-        .items()
-        .iter()
-        .map(|i| (i.name.clone(), i.kind(), first(i.text())))
-        .collect();
+    let first = |text: &str| text.lines().find_map(|l| l.strip_prefix("/// ")).unwrap_or_default().to_owned();
+    let mut out: Vec<(String, &'static str, String)> =
+        prelude::prelude().items().iter().map(|i| (i.name.clone(), i.kind(), first(i.text()))).collect();
     out.extend(builtins::all().map(|b| (b.name.to_owned(), "fn", b.doc.to_owned())));
     out.sort();
     out
@@ -106,7 +101,8 @@ pub fn compile(loader: &(dyn FileLoader + Sync), path: &Path, options: &Options)
     let parsed = !diags.has_errors();
     let built = std::thread::scope(|s| {
         let run = || build(&files, &sources, options);
-        let thread = std::thread::Builder::new().name("mlc-build".to_owned()).stack_size(STACK).spawn_scoped(s, run);
+        let thread =
+            std::thread::Builder::new().name("mlc-build".to_owned()).stack_size(STACK).spawn_scoped(s, run);
         match thread.map(std::thread::ScopedJoinHandle::join) {
             Ok(Ok(built)) => built,
             Ok(Err(_)) => (None, Diagnostic::bug("the front end panicked").into()),
@@ -169,7 +165,9 @@ impl<'a> Interp<'a> {
             let s = self.states[k].clone();
             if let Some(before) = out.iter().find(|o| *o.path == *path) {
                 let d = fail::error("E0403", s.span, format!("two states are named `{path}`"));
-                self.report(d.label(before.span, "the other is declared here").hint("rename a member or a binding"));
+                self.report(
+                    d.label(before.span, "the other is declared here").hint("rename a member or a binding"),
+                );
                 continue;
             }
             let aliases = s.aliases.iter().map(|(root, p)| self.full_path(*root, p).into()).collect();

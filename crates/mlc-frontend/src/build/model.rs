@@ -23,7 +23,13 @@ use crate::syntax::ast::{self, ExprKind, ModelMemberKind, TypeKind};
 
 impl<'a> Interp<'a> {
     /// Builds an instance at the current place.
-    pub fn construct(&mut self, env: &mut Env<'a>, m: ModelRef<'a>, args: &'a [ast::Arg], span: Span) -> R<Value<'a>> {
+    pub fn construct(
+        &mut self,
+        env: &mut Env<'a>,
+        m: ModelRef<'a>,
+        args: &'a [ast::Arg],
+        span: Span,
+    ) -> R<Value<'a>> {
         let name = &m.decl.name.text;
         let Some((root, path)) = self.place.clone() else {
             return Err(error("E0401", span, format!("`{name}(..)` builds a model here, where its parameters have no owner"))
@@ -64,7 +70,14 @@ impl<'a> Interp<'a> {
         result
     }
 
-    fn fill_instance(&mut self, m: ModelRef<'a>, args: Vec<Arg<'a>>, span: Span, root: usize, path: String) -> R<InstId> {
+    fn fill_instance(
+        &mut self,
+        m: ModelRef<'a>,
+        args: Vec<Arg<'a>>,
+        span: Span,
+        root: usize,
+        path: String,
+    ) -> R<InstId> {
         let name = &m.decl.name.text;
         let matched = self.match_args(name, &m.decl.params, args, span)?;
         let mut config_env = Env::new(m.file, Owner::File);
@@ -106,9 +119,20 @@ impl<'a> Interp<'a> {
         Ok(id)
     }
 
-    fn config_value(&mut self, env: &mut Env<'a>, p: &'a ast::Param, v: Value<'a>, model: &str, at: Span) -> R<Value<'a>> {
+    fn config_value(
+        &mut self,
+        env: &mut Env<'a>,
+        p: &'a ast::Param,
+        v: Value<'a>,
+        model: &str,
+        at: Span,
+    ) -> R<Value<'a>> {
         if let Value::Tensor(t) = &v {
-            let title = format!("`{}` of `{model}` is config, known at compile time; this is {}", p.name.text, self.ty(*t));
+            let title = format!(
+                "`{}` of `{model}` is config, known at compile time; this is {}",
+                p.name.text,
+                self.ty(*t)
+            );
             return Err(error("E0402", at, title).hint("pass tensors to `forward` instead").into());
         }
         let optional = matches!(p.default.as_ref().map(|d| &d.kind), Some(ExprKind::None));
@@ -160,7 +184,8 @@ impl<'a> Interp<'a> {
 
     fn new_member(&self, id: InstId, name: &str, span: Span) -> R<()> {
         if self.instances[id.0].members.iter().any(|m| m.0 == name) {
-            let title = format!("the model `{}` declares `{name}` twice", self.instances[id.0].decl.name.text);
+            let title =
+                format!("the model `{}` declares `{name}` twice", self.instances[id.0].decl.name.text);
             return fail("E0302", span, title);
         }
         Ok(())
@@ -174,9 +199,13 @@ impl<'a> Interp<'a> {
             ast::StateKind::Param => StateKind::Param,
             ast::StateKind::Buffer => StateKind::Buffer,
             ast::StateKind::State => {
-                return Err(error("E0404", s.name.span, "`state` stands in optimizers; a model has `param` and `buffer`")
-                    .hint("use `buffer` for what is not trained")
-                    .into());
+                return Err(error(
+                    "E0404",
+                    s.name.span,
+                    "`state` stands in optimizers; a model has `param` and `buffer`",
+                )
+                .hint("use `buffer` for what is not trained")
+                .into());
             }
         };
         let Some(ast::Type { kind: TypeKind::Tensor(t), .. }) = &s.ty else {
@@ -194,9 +223,13 @@ impl<'a> Interp<'a> {
             return fail("E0404", t.span, format!("the dims of `{name}` must be numbers here, this is {ty}"));
         }
         if kind == StateKind::Param && !ty.dtype.is_float() {
-            return Err(error("E0404", t.span, format!("a param is trained and must be a float, this is {ty}"))
-                .hint("use `buffer` for what is not trained")
-                .into());
+            return Err(error(
+                "E0404",
+                t.span,
+                format!("a param is trained and must be a float, this is {ty}"),
+            )
+            .hint("use `buffer` for what is not trained")
+            .into());
         }
         let leaf = self.static_leaf(&mut env, init)?;
         if matches!(leaf.kind, ExprKind::None) {

@@ -112,7 +112,13 @@ impl<'a> Interp<'a> {
         }
         let rest = x.rem(y);
         let holds = self.g.graph.dims.prove(&rest, Relation::Eq, &Dim::ZERO) == Proof::Holds;
-        let given = self.g.graph.dims.facts.iter().any(|f| f.rel == Relation::Eq && f.lhs == rest && f.rhs.is_const(0));
+        let given = self
+            .g
+            .graph
+            .dims
+            .facts
+            .iter()
+            .any(|f| f.rel == Relation::Eq && f.lhs == rest && f.rhs.is_const(0));
         if !holds && !given {
             let check = error("E0208", self.span, format!("{x} / {y} does not come out exactly"))
                 .hint(format!("state it: `where ({x}) % ({y}) == 0`, or use floor_div"));
@@ -256,7 +262,13 @@ impl<'a> Interp<'a> {
     }
 
     /// Both sides as tensors of one dtype and shape.
-    fn operands(&mut self, op: BinaryOp, a: &Value<'a>, b: &Value<'a>, spans: [Span; 3]) -> R<(ValueId, ValueId)> {
+    fn operands(
+        &mut self,
+        op: BinaryOp,
+        a: &Value<'a>,
+        b: &Value<'a>,
+        spans: [Span; 3],
+    ) -> R<(ValueId, ValueId)> {
         let dtype = self.common_dtype(&format!("`{}`", op.symbol()), a, b, spans)?;
         let (x, y) = (self.tensor_of(a, dtype, spans[1])?, self.tensor_of(b, dtype, spans[2])?);
         let v = self.broadcast_all(&format!("`{}`", op.symbol()), &[x, y], spans[0])?;
@@ -277,7 +289,10 @@ impl<'a> Interp<'a> {
                     .label(spans[1], format!("this is {}", self.text(a)))
                     .label(spans[2], format!("this is {}", self.text(b)));
                 let cast_to = if float.is_float() { float } else { DType::F32 };
-                d = d.hint(format!("cast the {} side: `.cast({cast_to})`", if int == 1 { "left" } else { "right" }));
+                d = d.hint(format!(
+                    "cast the {} side: `.cast({cast_to})`",
+                    if int == 1 { "left" } else { "right" }
+                ));
                 d.into()
             }),
             (Some(x), None) | (None, Some(x)) => Ok(x),
@@ -302,7 +317,11 @@ impl<'a> Interp<'a> {
             Value::Int(d) => match d.as_const() {
                 Some(n) => {
                     representable(dtype, n as f64, Some(n), span)?;
-                    let lit = if dtype.is_int() { Literal::int(dtype, n) } else { Literal::scalar(dtype, n as f64) };
+                    let lit = if dtype.is_int() {
+                        Literal::int(dtype, n)
+                    } else {
+                        Literal::scalar(dtype, n as f64)
+                    };
                     Ok(self.b().constant(lit)?)
                 }
                 None if dtype == DType::Bool => fail("E0203", span, "a dim is no bool"),
@@ -521,7 +540,9 @@ pub fn relation<'d>(op: BinaryOp, x: &'d Dim, y: &'d Dim) -> (Relation, &'d Dim,
 
 fn power(x: &Dim, n: i64) -> Dim {
     match x.as_const() {
-        Some(base) => u32::try_from(n).ok().and_then(|n| base.checked_pow(n)).map_or(Dim::overflow(), Dim::from),
+        Some(base) => {
+            u32::try_from(n).ok().and_then(|n| base.checked_pow(n)).map_or(Dim::overflow(), Dim::from)
+        }
         None => u32::try_from(n).map_or(Dim::overflow(), |n| x.pow(n)),
     }
 }
@@ -557,7 +578,9 @@ fn representable(dtype: DType, x: f64, int: Option<i64>, span: Span) -> R<()> {
             let (low, high) = range_of(dtype);
             i128::from(n) >= low && i128::from(n) <= high
         }
-        (DTypeKind::Int, None) => x.fract() == 0.0 && x >= range_of(dtype).0 as f64 && x <= range_of(dtype).1 as f64,
+        (DTypeKind::Int, None) => {
+            x.fract() == 0.0 && x >= range_of(dtype).0 as f64 && x <= range_of(dtype).1 as f64
+        }
     };
     if ok {
         return Ok(());

@@ -85,7 +85,8 @@ impl<'a> Interp<'a> {
         name: &ast::Name,
     ) -> StateId {
         let root = self.new_root("");
-        let kind = StateKind::Optimizer { param: self.state_path(param).into(), name: name.text.as_str().into() };
+        let kind =
+            StateKind::Optimizer { param: self.state_path(param).into(), name: name.text.as_str().into() };
         let _ = prefix;
         let span = self.states[param.0].span;
         self.add_state(StateInfo {
@@ -119,7 +120,11 @@ impl<'a> Interp<'a> {
             let (sets, complete) = active_sets(&every);
             if !complete {
                 let span = self.trains[i].span;
-                self.report(error("E0313", span, format!("the `every` of the losses give more than {MAX_SETS} kinds of step")));
+                self.report(error(
+                    "E0313",
+                    span,
+                    format!("the `every` of the losses give more than {MAX_SETS} kinds of step"),
+                ));
             }
             for set in sets {
                 let name = self.step_name(i, &set, losses.len());
@@ -129,13 +134,29 @@ impl<'a> Interp<'a> {
             if accumulate > 1 {
                 let name = format!("{}.micro", self.trains[i].name);
                 let set: Vec<usize> = (0..losses.len()).collect();
-                self.train_entry(i, name, EntryKind::Micro { train: i }, Purpose::Micro, &set, accumulate, out);
+                self.train_entry(
+                    i,
+                    name,
+                    EntryKind::Micro { train: i },
+                    Purpose::Micro,
+                    &set,
+                    accumulate,
+                    out,
+                );
             }
         }
         if self.trains[i].data("validate").is_some() {
             let name = format!("{}.validate", self.trains[i].name);
             let set: Vec<usize> = (0..losses.len()).collect();
-            self.train_entry(i, name, EntryKind::Validate { train: i }, Purpose::Validate, &set, accumulate, out);
+            self.train_entry(
+                i,
+                name,
+                EntryKind::Validate { train: i },
+                Purpose::Validate,
+                &set,
+                accumulate,
+                out,
+            );
         }
     }
 
@@ -176,7 +197,13 @@ impl<'a> Interp<'a> {
         }
     }
 
-    fn fill_train_graph(&mut self, i: usize, purpose: Purpose, active: &[usize], accumulate: i64) -> R<Vec<InputDecl>> {
+    fn fill_train_graph(
+        &mut self,
+        i: usize,
+        purpose: Purpose,
+        active: &[usize],
+        accumulate: i64,
+    ) -> R<Vec<InputDecl>> {
         let losses = self.trains[i].losses();
         let data = match purpose {
             Purpose::Validate => self.trains[i].data("validate"),
@@ -221,7 +248,9 @@ impl<'a> Interp<'a> {
             Purpose::Validate => {
                 self.g.written.clear();
             }
-            Purpose::Micro => self.count_up(&[(system::ITERATION, DType::U32), (system::MICRO, DType::F32)])?,
+            Purpose::Micro => {
+                self.count_up(&[(system::ITERATION, DType::U32), (system::MICRO, DType::F32)])?
+            }
             Purpose::Step => {
                 self.learning_rates(i)?;
                 self.averages(i)?;
@@ -265,8 +294,12 @@ impl<'a> Interp<'a> {
                 _ => "the data",
             };
             let d = match data {
-                None => error("E0413", p.name.span, format!("`{}` is no field: the block has no data", p.name.text))
-                    .hint("bind `data = ..`"),
+                None => error(
+                    "E0413",
+                    p.name.span,
+                    format!("`{}` is no field: the block has no data", p.name.text),
+                )
+                .hint("bind `data = ..`"),
                 Some(_) => {
                     let d = error("E0413", p.name.span, format!("{what} has no field `{}`", p.name.text));
                     let all = format!("its fields are {}", names.join(", "));
@@ -283,7 +316,12 @@ impl<'a> Interp<'a> {
         for f in fields {
             if used.iter().any(|p| p.name.text == f.name) {
                 let v = self.add_input(&f.name, f.ty.clone(), f.span, 1)?;
-                inputs.push(InputDecl { name: f.name.as_str().into(), ty: f.ty, default: None, span: f.span });
+                inputs.push(InputDecl {
+                    name: f.name.as_str().into(),
+                    ty: f.ty,
+                    default: None,
+                    span: f.span,
+                });
                 values.push((f.name, v));
             }
         }
@@ -295,14 +333,25 @@ impl<'a> Interp<'a> {
     }
 
     /// Evaluates the body of a loss or metric with its fields.
-    fn body(&mut self, i: usize, params: &'a [ast::Param], body: &'a ast::Block, fields: &[(String, ValueId)]) -> R<Value<'a>> {
+    fn body(
+        &mut self,
+        i: usize,
+        params: &'a [ast::Param],
+        body: &'a ast::Block,
+        fields: &[(String, ValueId)],
+    ) -> R<Value<'a>> {
         let mut env = Env::new(self.trains[i].file, Owner::Train(i));
         for p in params {
             let Some((_, v)) = fields.iter().find(|f| f.0 == p.name.text) else { return Err(Fail::Silent) };
             let mut v = Value::Tensor(*v);
             if let Some(ty) = &p.ty {
                 let what = format!("the field `{}`", p.name.text);
-                v = self.match_type(&mut env, ty, v, &Matching { what: &what, span: p.span, introduce: true })?;
+                v = self.match_type(
+                    &mut env,
+                    ty,
+                    v,
+                    &Matching { what: &what, span: p.span, introduce: true },
+                )?;
             }
             env.declare(&p.name.text, v, p.name.span);
         }
@@ -480,9 +529,13 @@ impl<'a> Interp<'a> {
         let Some((group, trained)) = found else { return Err(Fail::Silent) };
         let (h, states) = (group.optimizer.clone(), trained.states.clone());
         let Some(update) = method_of(h.item, "update") else {
-            return Err(error("E0416", h.item.name.span, format!("the optimizer `{}` has no `update`", h.item.name.text))
-                .hint("declare `update(param, grad, step) { .. }`; its value is the new parameter")
-                .into());
+            return Err(error(
+                "E0416",
+                h.item.name.span,
+                format!("the optimizer `{}` has no `update`", h.item.name.text),
+            )
+            .hint("declare `update(param, grad, step) { .. }`; its value is the new parameter")
+            .into());
         };
         let path = self.state_path(p);
         self.at(h.span, |cx| {
@@ -492,7 +545,8 @@ impl<'a> Interp<'a> {
             let step = cx.counter("step");
             let step = cx.read(step)?;
             let args = [Value::Tensor(param), Value::Tensor(g), step];
-            let args = args.into_iter().take(update.params.len()).map(|v| super::call::Arg::positional(v, h.span));
+            let args =
+                args.into_iter().take(update.params.len()).map(|v| super::call::Arg::positional(v, h.span));
             let owner = path.rsplit_once('.').map_or("", |x| x.0).to_owned();
             let new = cx.in_scope(&owner, |cx| cx.call_fn(&func, args.collect(), h.span))?;
             let ty = cx.states[p.0].ty.clone();
@@ -506,7 +560,8 @@ impl<'a> Interp<'a> {
     /// The outputs `lr`, or `lr.GLOB` under a path map, as this step used them.
     fn learning_rates(&mut self, i: usize) -> R<()> {
         for k in 0..self.trains[i].groups.len() {
-            let (glob, h) = (self.trains[i].groups[k].glob.clone(), self.trains[i].groups[k].optimizer.clone());
+            let (glob, h) =
+                (self.trains[i].groups[k].glob.clone(), self.trains[i].groups[k].optimizer.clone());
             self.g.phase = Phase::Update;
             let values = self.at(h.span, |cx| cx.hyper_values(&h));
             self.g.phase = Phase::Forward;
@@ -575,7 +630,13 @@ impl<'a> Interp<'a> {
         let t = match &v {
             Value::Tensor(t) => *t,
             v if v.is_number() || matches!(v, Value::Bool(_)) => self.any_tensor(v, span)?,
-            v => return fail("E0414", span, format!("a metric is a tensor or a number, this is {}", self.text(v))),
+            v => {
+                return fail(
+                    "E0414",
+                    span,
+                    format!("a metric is a tensor or a number, this is {}", self.text(v)),
+                );
+            }
         };
         let (value, weight) = self.at(span, |cx| cx.mean(t))?;
         let name = format!("metric.{}", m.name.text);

@@ -117,7 +117,13 @@ impl<'a> Interp<'a> {
             let states: Vec<String> = self.visible_names(env);
             let states = states.iter().filter(|n| self.state_named(env, n).is_some()).map(String::as_str);
             let d = error("E0307", p.span, format!("`{name}` is no state of this body"));
-            return Err(suggest::hint(d, name, states, "`<-` writes the body's own params, buffers and state").into());
+            return Err(suggest::hint(
+                d,
+                name,
+                states,
+                "`<-` writes the body's own params, buffers and state",
+            )
+            .into());
         };
         let ty = self.states[id.0].ty.clone();
         let v = if p.index.is_empty() {
@@ -132,7 +138,13 @@ impl<'a> Interp<'a> {
     }
 
     /// `x[i] = v` on a list.
-    pub fn replace_element(&mut self, old: &Rc<Vec<Value<'a>>>, i: i64, v: Value<'a>, span: Span) -> R<Value<'a>> {
+    pub fn replace_element(
+        &mut self,
+        old: &Rc<Vec<Value<'a>>>,
+        i: i64,
+        v: Value<'a>,
+        span: Span,
+    ) -> R<Value<'a>> {
         let at = list_position(old.len(), i, span)?;
         let mut items = old.to_vec();
         items[at] = v;

@@ -25,14 +25,27 @@ pub struct Asked<'a> {
 
 impl<'a> Interp<'a> {
     /// A test block with its entries. `root_prefix` keeps its instances apart from all others.
-    pub fn test(&mut self, index: usize, t: &'a ast::Test, file: FileId, span: Span, out: &mut Vec<Entry>) -> Test {
+    pub fn test(
+        &mut self,
+        index: usize,
+        t: &'a ast::Test,
+        file: FileId,
+        span: Span,
+        out: &mut Vec<Entry>,
+    ) -> Test {
         let name = t.name.text.clone();
         let entry = format!("test.{name}");
         self.asked = Asked::default();
         self.test_name = name.clone();
         let mut expects = vec![];
         let ((), g) = self.in_graph(GraphCx::new(&entry), |cx| cx.test_body(t, file, &mut expects));
-        out.push(Entry { name: entry, kind: EntryKind::Test { test: index }, inputs: vec![], graph: g.graph, span });
+        out.push(Entry {
+            name: entry,
+            kind: EntryKind::Test { test: index },
+            inputs: vec![],
+            graph: g.graph,
+            span,
+        });
         for (name, id, m) in std::mem::take(&mut self.asked.methods) {
             if !out.iter().any(|e| e.name == name) {
                 let f = Func { decl: m, file: self.instances[id.0].file, owner: Owner::Instance(id) };
@@ -47,7 +60,9 @@ impl<'a> Interp<'a> {
         for s in &t.body.stmts {
             let result = match &s.kind {
                 StmtKind::Expect(e) => self.expect(&mut env, e, expects),
-                StmtKind::Assign { targets, ty, value } => self.test_binding(&mut env, targets, ty.as_ref(), value),
+                StmtKind::Assign { targets, ty, value } => {
+                    self.test_binding(&mut env, targets, ty.as_ref(), value)
+                }
                 StmtKind::Expr(e) => self.expr(&mut env, e).map(|_| ()),
                 StmtKind::Write { target, .. } => fail("E0307", target.span, "a test writes no state"),
                 StmtKind::Error => Err(Fail::Silent),
@@ -91,9 +106,15 @@ impl<'a> Interp<'a> {
                 },
                 Value::Tensor(t) if self.ty(t).dtype == DType::Bool => {
                     let axes = (0..self.ty(t).rank()).collect();
-                    let value = self.at(e.span, |cx| Ok::<_, Fail>(cx.b().reduce(ReduceKind::And, t, axes)?))?;
+                    let value =
+                        self.at(e.span, |cx| Ok::<_, Fail>(cx.b().reduce(ReduceKind::And, t, axes)?))?;
                     let name = format!("expect.{}", expects.len());
-                    self.g.graph.outputs.push(Output { name: name.clone(), value, weight: None, span: e.span });
+                    self.g.graph.outputs.push(Output {
+                        name: name.clone(),
+                        value,
+                        weight: None,
+                        span: e.span,
+                    });
                     ExpectKind::Output(name)
                 }
                 v => {
@@ -106,7 +127,14 @@ impl<'a> Interp<'a> {
         Ok(())
     }
 
-    fn plan_expect(&mut self, env: &mut Env<'a>, op: BinaryOp, lhs: &'a ast::Expr, rhs: &'a ast::Expr, span: Span) -> R<ExpectKind> {
+    fn plan_expect(
+        &mut self,
+        env: &mut Env<'a>,
+        op: BinaryOp,
+        lhs: &'a ast::Expr,
+        rhs: &'a ast::Expr,
+        span: Span,
+    ) -> R<ExpectKind> {
         let Value::Figure(f) = self.expr(env, lhs)? else { return Err(Fail::Silent) };
         let v = self.expr(env, rhs)?;
         let bound = self.to_int(&v, rhs.span)?;
@@ -121,9 +149,13 @@ impl<'a> Interp<'a> {
             BinaryOp::Eq => (Relation::Eq, bound),
             BinaryOp::Ne => (Relation::Ne, bound),
             _ => {
-                return Err(error("E0417", span, format!("a figure has an upper bound, not `{}`", op.symbol()))
-                    .hint("write `kernels(net.forward) <= 3`")
-                    .into());
+                return Err(error(
+                    "E0417",
+                    span,
+                    format!("a figure has an upper bound, not `{}`", op.symbol()),
+                )
+                .hint("write `kernels(net.forward) <= 3`")
+                .into());
             }
         };
         let bound = u64::try_from(bound).map_err(|_| error("E0417", rhs.span, "a figure is not negative"))?;
@@ -140,7 +172,10 @@ impl<'a> Interp<'a> {
             },
             Value::Str(s) => return Ok(s.to_string()),
             v => {
-                let title = format!("a figure is of an entry, such as `net.forward` or `train`; this is {}", v.kind());
+                let title = format!(
+                    "a figure is of an entry, such as `net.forward` or `train`; this is {}",
+                    v.kind()
+                );
                 return fail("E0417", span, title);
             }
         };

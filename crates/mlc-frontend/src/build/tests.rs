@@ -21,7 +21,13 @@ fn show_file() {
     println!("{}", render_all(&c.diagnostics, &c.sources, Style::Plain));
     if let Some(p) = &c.program {
         for e in &p.entries {
-            println!("{:?} {} nodes, {} outputs, {} writes", e.name, e.graph.len(), e.graph.outputs.len(), e.graph.writes.len());
+            println!(
+                "{:?} {} nodes, {} outputs, {} writes",
+                e.name,
+                e.graph.len(),
+                e.graph.outputs.len(),
+                e.graph.writes.len()
+            );
             if std::env::var("GRAPH").is_ok_and(|g| e.name.contains(&g)) {
                 println!("{}", mlc_ir::graph::print_with_sources(&e.graph, &c.sources));
             }

@@ -18,8 +18,19 @@ use crate::syntax::ast::{self, ExprKind, TrainMemberKind};
 
 /// The bindings that a train block knows by name.
 pub const KNOWN: &[&str] = &[
-    "model", "data", "validate", "optimizer", "epochs", "steps", "precision", "clip_norm", "accumulate", "seed",
-    "weights", "save", "stop",
+    "model",
+    "data",
+    "validate",
+    "optimizer",
+    "epochs",
+    "steps",
+    "precision",
+    "clip_norm",
+    "accumulate",
+    "seed",
+    "weights",
+    "save",
+    "stop",
 ];
 
 /// A train block and what its bindings mean.
@@ -61,7 +72,17 @@ pub struct Trained<'a> {
 
 impl<'a> TrainCx<'a> {
     pub fn new(decl: &'a ast::Train, file: FileId, span: Span, name: String, prefix: String) -> TrainCx<'a> {
-        TrainCx { decl, file, span, name, prefix, values: vec![], open: vec![], averages: vec![], groups: vec![] }
+        TrainCx {
+            decl,
+            file,
+            span,
+            name,
+            prefix,
+            values: vec![],
+            open: vec![],
+            averages: vec![],
+            groups: vec![],
+        }
     }
 
     pub fn binding(&self, name: &str) -> Option<&'a ast::Binding> {
@@ -213,11 +234,13 @@ impl<'a> Interp<'a> {
         if !from.is_empty() {
             for (_, id) in &prefix.instances {
                 let path = &self.instances[id.0].path;
-                self.instances[id.0].path = path.strip_prefix(&from).unwrap_or(path).trim_start_matches('.').to_owned();
+                self.instances[id.0].path =
+                    path.strip_prefix(&from).unwrap_or(path).trim_start_matches('.').to_owned();
             }
             for (_, id) in &prefix.states {
                 let path = &self.states[id.0].path;
-                self.states[id.0].path = path.strip_prefix(&from).unwrap_or(path).trim_start_matches('.').to_owned();
+                self.states[id.0].path =
+                    path.strip_prefix(&from).unwrap_or(path).trim_start_matches('.').to_owned();
             }
         }
         self.trains[i].averages.push(Average {
@@ -273,7 +296,9 @@ impl<'a> Interp<'a> {
                 ("stop", Value::Spec(s)) if s.name == "patience" => continue,
                 ("model", _) => "a model instance, such as `SimpleNN()`",
                 ("data" | "validate", _) => "data, such as `Digits(\"train\").batch(64)`",
-                ("optimizer", Value::Optimizer(..)) => "an optimizer with its arguments, such as `sgd(lr: 0.1)`",
+                ("optimizer", Value::Optimizer(..)) => {
+                    "an optimizer with its arguments, such as `sgd(lr: 0.1)`"
+                }
                 ("optimizer", _) => "an optimizer or a path map of optimizers",
                 ("epochs" | "steps" | "accumulate" | "seed", _) => "an integer",
                 ("clip_norm", _) => "a number",
@@ -285,7 +310,8 @@ impl<'a> Interp<'a> {
                     continue;
                 }
             };
-            let d = error("E0406", b.value.span, format!("`{name}` must be {want}; this is {}", self.text(&v)));
+            let d =
+                error("E0406", b.value.span, format!("`{name}` must be {want}; this is {}", self.text(&v)));
             self.report(d.label(b.name.span, ""));
         }
         Ok(())
@@ -296,7 +322,11 @@ impl<'a> Interp<'a> {
             return;
         }
         let name = &b.name.text;
-        let d = error("E0407", b.name.span, format!("nothing uses `{name}`, and it is no setting of a train block"));
+        let d = error(
+            "E0407",
+            b.name.span,
+            format!("nothing uses `{name}`, and it is no setting of a train block"),
+        );
         let known = format!("the settings are {}", KNOWN.join(", "));
         self.report(suggest::hint(d, name, KNOWN.iter().copied(), &known));
     }
@@ -375,7 +405,14 @@ impl<'a> Interp<'a> {
                         Value::Frozen => {}
                         Value::Poison => return Err(Fail::Silent),
                         v => {
-                            let d = error("E0406", e.span, format!("an optimizer map takes optimizers and `frozen`, this is {}", v.kind()));
+                            let d = error(
+                                "E0406",
+                                e.span,
+                                format!(
+                                    "an optimizer map takes optimizers and `frozen`, this is {}",
+                                    v.kind()
+                                ),
+                            );
                             return Err(d.into());
                         }
                     }
@@ -388,7 +425,13 @@ impl<'a> Interp<'a> {
 
     /// For each state the index of the first entry that matches its path. A pattern without a match
     /// and a state without a pattern are errors.
-    pub fn match_paths(&mut self, i: usize, entries: &[MapEntry<'a>], states: &[StateId], what: &str) -> R<Vec<usize>> {
+    pub fn match_paths(
+        &mut self,
+        i: usize,
+        entries: &[MapEntry<'a>],
+        states: &[StateId],
+        what: &str,
+    ) -> R<Vec<usize>> {
         let mut used: Vec<Vec<bool>> = entries.iter().map(|e| vec![false; e.globs.len()]).collect();
         let mut out = vec![];
         let mut missing: Vec<String> = vec![];
@@ -421,7 +464,11 @@ impl<'a> Interp<'a> {
                     let d = error("E0409", *span, title);
                     let nearest = suggest::nearest(g, paths.iter().map(String::as_str)).map(str::to_owned);
                     let some: Vec<String> = paths.iter().take(6).map(|p| format!("`{p}`")).collect();
-                    let d = d.note(format!("the {what}s are {}{}", some.join(", "), if paths.len() > 6 { ", .." } else { "" }));
+                    let d = d.note(format!(
+                        "the {what}s are {}{}",
+                        some.join(", "),
+                        if paths.len() > 6 { ", .." } else { "" }
+                    ));
                     return Err(match nearest {
                         Some(n) => d.hint(format!("did you mean \"{n}\"?")),
                         None => d,
@@ -432,7 +479,8 @@ impl<'a> Interp<'a> {
         }
         if let Some(first) = missing.first() {
             let span = entries.last().map_or(Span::NONE, |e| e.span);
-            let more = if missing.len() > 1 { format!(" and {} more", missing.len() - 1) } else { String::new() };
+            let more =
+                if missing.len() > 1 { format!(" and {} more", missing.len() - 1) } else { String::new() };
             return Err(error("E0410", span, format!("no pattern matches the {what} `{first}`{more}"))
                 .hint("end the map with a pattern for the rest: `\"**\": ..`")
                 .into());
@@ -453,7 +501,10 @@ impl<'a> Interp<'a> {
 
     /// What loads before the first step.
     fn weights_rules(&mut self, i: usize) -> Vec<WeightsRule> {
-        let rule = |glob: &str, span: Span, source| WeightsRule { rule: PathRule { glob: glob.to_owned(), span }, source };
+        let rule = |glob: &str, span: Span, source| WeightsRule {
+            rule: PathRule { glob: glob.to_owned(), span },
+            source,
+        };
         let span = self.trains[i].binding("weights").map_or(Span::NONE, |b| b.value.span);
         match self.trains[i].value("weights").cloned() {
             Some(Value::Str(f)) => vec![rule("**", span, WeightsSource::File(f.to_string()))],
@@ -468,7 +519,8 @@ impl<'a> Interp<'a> {
                         Value::Str(f) => WeightsSource::File(f.to_string()),
                         Value::Init => WeightsSource::Init,
                         v => {
-                            let title = format!("a weights map takes file names and `init`, this is {}", v.kind());
+                            let title =
+                                format!("a weights map takes file names and `init`, this is {}", v.kind());
                             self.report(error("E0406", e.span, title));
                             continue;
                         }
@@ -501,13 +553,21 @@ impl<'a> Interp<'a> {
                 let mut rules = vec![];
                 for e in entries.iter() {
                     let Value::Str(f) = &e.value else {
-                        self.report(error("E0406", e.span, format!("a save map takes file names, this is {}", e.value.kind())));
+                        self.report(error(
+                            "E0406",
+                            e.span,
+                            format!("a save map takes file names, this is {}", e.value.kind()),
+                        ));
                         continue;
                     };
                     for (g, span) in &e.globs {
                         let states = self.saved_states(i);
                         if !states.iter().any(|&s| glob::matches(g, &self.block_path(i, s))) {
-                            self.report(error("E0409", *span, format!("the pattern \"{g}\" matches no parameter")));
+                            self.report(error(
+                                "E0409",
+                                *span,
+                                format!("the pattern \"{g}\" matches no parameter"),
+                            ));
                         }
                         rules.push((PathRule { glob: g.clone(), span: *span }, f.to_string()));
                     }
@@ -528,7 +588,12 @@ impl<'a> Interp<'a> {
     }
 
     /// What `max: "accuracy"` or `min: "loss"` refers to: a metric or loss of the block.
-    fn criterion(&mut self, i: usize, args: &[(&'static str, Value<'a>)], span: Span) -> Option<(String, bool)> {
+    fn criterion(
+        &mut self,
+        i: usize,
+        args: &[(&'static str, Value<'a>)],
+        span: Span,
+    ) -> Option<(String, bool)> {
         let (name, v) = args.iter().find(|a| matches!(a.0, "max" | "min"))?;
         let Value::Str(by) = v else {
             self.report(error("E0406", span, format!("`{name}` names a metric or loss in quotes")));
@@ -545,7 +610,8 @@ impl<'a> Interp<'a> {
         }
         if self.trains[i].binding("validate").is_none() {
             self.report(
-                error("E0411", span, "there is no `validate` to judge by").hint("bind `validate = ..` to data"),
+                error("E0411", span, "there is no `validate` to judge by")
+                    .hint("bind `validate = ..` to data"),
             );
         }
         Some((by.to_string(), *name == "max"))
@@ -614,7 +680,8 @@ impl<'a> Interp<'a> {
         let base_dir = self.files.get(t.file).map(|u| u.dir.clone()).unwrap_or_default();
         let (name, span) = (t.name.clone(), t.span);
         let (data, validate) = (t.data("data"), t.data("validate"));
-        if !losses.is_empty() && data.is_none() && t.binding("data").is_none() && t.binding("steps").is_none() {
+        if !losses.is_empty() && data.is_none() && t.binding("data").is_none() && t.binding("steps").is_none()
+        {
             self.report(
                 error("E0408", span, "a train block with a loss needs `data` or `steps`")
                     .hint("bind `data = ..`, or `steps = n` where the loss makes its own data"),
@@ -675,7 +742,12 @@ impl<'a> Interp<'a> {
     }
 
     /// The optimizer's states for a parameter, declared with the types that their initial values have.
-    fn optimizer_states(&mut self, h: &Rc<Hyper<'a>>, param: StateId, prefix: &str) -> R<Vec<(&'a str, Option<StateId>)>> {
+    fn optimizer_states(
+        &mut self,
+        h: &Rc<Hyper<'a>>,
+        param: StateId,
+        prefix: &str,
+    ) -> R<Vec<(&'a str, Option<StateId>)>> {
         let mut out = vec![];
         let decls: Vec<&'a ast::StateDecl> = h
             .item
@@ -692,9 +764,13 @@ impl<'a> Interp<'a> {
         let mut env = self.optimizer_env(h, Some(param), vec![])?;
         for s in decls {
             let Some(init) = &s.init else {
-                return Err(error("E0404", s.name.span, format!("the state `{}` needs an initial value", s.name.text))
-                    .hint("for example `state m = zeros_like(param)`")
-                    .into());
+                return Err(error(
+                    "E0404",
+                    s.name.span,
+                    format!("the state `{}` needs an initial value", s.name.text),
+                )
+                .hint("for example `state m = zeros_like(param)`")
+                .into());
             };
             let leaf = self.static_leaf(&mut env, init)?;
             if matches!(leaf.kind, ExprKind::None) {

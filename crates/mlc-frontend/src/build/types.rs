@@ -57,7 +57,13 @@ impl<'a> Interp<'a> {
     }
 
     /// Matches a value against a type, introducing names where `m` allows it.
-    pub fn match_type(&mut self, env: &mut Env<'a>, ty: &'a ast::Type, v: Value<'a>, m: &Matching<'_>) -> R<Value<'a>> {
+    pub fn match_type(
+        &mut self,
+        env: &mut Env<'a>,
+        ty: &'a ast::Type,
+        v: Value<'a>,
+        m: &Matching<'_>,
+    ) -> R<Value<'a>> {
         let v = self.read(v)?;
         let wrong = |cx: &Self, want: &str| -> Fail {
             let title = format!("{} must be {want}, this is {}", m.what, cx.text(&v));
@@ -82,7 +88,9 @@ impl<'a> Interp<'a> {
             },
             TypeKind::Str if matches!(v, Value::Str(_)) => Ok(v),
             TypeKind::Str => Err(wrong(self, "a string")),
-            TypeKind::Fn if matches!(v, Value::Fn(_) | Value::Builtin(_) | Value::Method(..) | Value::Instance(_)) => {
+            TypeKind::Fn
+                if matches!(v, Value::Fn(_) | Value::Builtin(_) | Value::Method(..) | Value::Instance(_)) =>
+            {
                 Ok(v)
             }
             TypeKind::Fn => Err(wrong(self, "a fn")),
@@ -113,14 +121,29 @@ impl<'a> Interp<'a> {
                 _ => Err(wrong(self, "a list")),
             },
             TypeKind::Named(n) => {
-                let known = ["f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u8", "bool", "int", "str", "fn", "model"];
+                let known = [
+                    "f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u8", "bool", "int", "str", "fn",
+                    "model",
+                ];
                 let d = error("E0301", n.span, format!("there is no type `{}`", n.text));
-                Err(super::suggest::hint(d, &n.text, known, "types are dtypes with dims, int, str, fn, model, tuples and lists").into())
+                Err(super::suggest::hint(
+                    d,
+                    &n.text,
+                    known,
+                    "types are dtypes with dims, int, str, fn, model, tuples and lists",
+                )
+                .into())
             }
         }
     }
 
-    fn match_scalar(&mut self, t: &ast::TensorType, v: Value<'a>, at: Span, m: &Matching<'_>) -> R<Value<'a>> {
+    fn match_scalar(
+        &mut self,
+        t: &ast::TensorType,
+        v: Value<'a>,
+        at: Span,
+        m: &Matching<'_>,
+    ) -> R<Value<'a>> {
         let ok = match &v {
             Value::Int(_) => t.dtype.is_int() || t.dtype.is_float(),
             Value::Float(_) => t.dtype.is_float(),
@@ -306,7 +329,11 @@ impl<'a> Interp<'a> {
 
     /// Labels a declared type, where it is the user's; else says what it is.
     pub fn label_type(&self, d: Diagnostic, at: Span, text: &str) -> Diagnostic {
-        if prelude::contains(at) || at.is_none() { d } else { d.label(at, format!("declared {text}").trim_end()) }
+        if prelude::contains(at) || at.is_none() {
+            d
+        } else {
+            d.label(at, format!("declared {text}").trim_end())
+        }
     }
 
     /// Labels where the config values in a dim come from.
@@ -349,7 +376,13 @@ impl<'a> Interp<'a> {
     }
 
     /// Facts of a called signature: proven, refuted, or checked when dims are bound.
-    pub fn require_facts(&mut self, env: &mut Env<'a>, facts: &'a [ast::Expr], name: &str, span: Span) -> R<()> {
+    pub fn require_facts(
+        &mut self,
+        env: &mut Env<'a>,
+        facts: &'a [ast::Expr],
+        name: &str,
+        span: Span,
+    ) -> R<()> {
         for e in facts {
             for part in conjuncts(e) {
                 let fact = self.fact(env, part)?;
@@ -363,7 +396,11 @@ impl<'a> Interp<'a> {
                 let (l, r) = (fact.lhs.clone(), fact.rhs.clone());
                 let rel = fact.rel.symbol();
                 self.require(Fact { span, ..fact }, |cx| {
-                    let d = error("E0210", span, format!("`{name}` requires `{text}`: {l} {rel} {r} does not hold"));
+                    let d = error(
+                        "E0210",
+                        span,
+                        format!("`{name}` requires `{text}`: {l} {rel} {r} does not hold"),
+                    );
                     cx.label_fact(d, part.span)
                 })?;
             }

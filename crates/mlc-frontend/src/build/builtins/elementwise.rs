@@ -36,7 +36,12 @@ pub const TABLE: &[Builtin] = &[
     row!("atan2", "a b", binary, "The angle of the point (b, a)."),
     row!("floor_div", "a b", binary, "The quotient, rounded down."),
     row!("where", "condition a b", select, "a where the condition holds, else b."),
-    row!("cast", "x dtype", cast, "Another dtype: floats round to nearest even, float to integer truncates, anything to bool is x != 0."),
+    row!(
+        "cast",
+        "x dtype",
+        cast,
+        "Another dtype: floats round to nearest even, float to integer truncates, anything to bool is x != 0."
+    ),
     row!("stop_gradient", "x", stop_gradient, "x, as a constant for differentiation."),
     row!("to", "x device", to, "x on another device."),
 ];
@@ -129,7 +134,11 @@ fn binary<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
     if let (Value::Int(x), Value::Int(y)) = (&a, &b) {
         if f == ScalarFn::FloorDiv {
             let q = x.floor_div(y);
-            return if q.is_overflow() { fail("E0208", args.span, "division by zero") } else { Ok(Value::Int(q)) };
+            return if q.is_overflow() {
+                fail("E0208", args.span, "division by zero")
+            } else {
+                Ok(Value::Int(q))
+            };
         }
         if let (Some(x), Some(y)) = (x.as_const(), y.as_const())
             && f != ScalarFn::Atan2
@@ -207,7 +216,9 @@ fn to<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
     let Value::Device(to) = *args.value("device")? else {
         let v = args.value("device")?;
         let title = format!("`to` takes a device, this is {}", v.kind());
-        return Err(error("E0501", args.span_of("device"), title).hint("write `x.to(cpu)` or `x.to(cuda:1)`").into());
+        return Err(error("E0501", args.span_of("device"), title)
+            .hint("write `x.to(cpu)` or `x.to(cuda:1)`")
+            .into());
     };
     let t = args.tensor(cx, "x")?;
     Ok(Value::Tensor(cx.b().op(mlc_ir::op::Transfer { to, explicit: true }, &[t])?))
@@ -218,7 +229,13 @@ mod tests {
     #[test]
     fn erf_of_known_values() {
         // Abramowitz and Stegun, table 7.1.
-        for (x, y) in [(0.0, 0.0), (0.5, 0.520_499_877_8), (1.0, 0.842_700_792_9), (2.0, 0.995_322_265_0), (3.0, 0.999_977_909_5)] {
+        for (x, y) in [
+            (0.0, 0.0),
+            (0.5, 0.520_499_877_8),
+            (1.0, 0.842_700_792_9),
+            (2.0, 0.995_322_265_0),
+            (3.0, 0.999_977_909_5),
+        ] {
             assert!((super::erf(x) - y).abs() < 1e-9, "{x}");
             assert_eq!(super::erf(-x), -super::erf(x));
         }

@@ -10,11 +10,36 @@ use crate::build::interp::Interp;
 use crate::build::value::Value;
 
 pub const TABLE: &[Builtin] = &[
-    Builtin { name: "gather", params: "x index axis", run: gather, doc: "result[i, j] = x[i, index[i, j]] for axis 1; index has the rank of x." },
-    Builtin { name: "index_select", params: "x index axis?", run: take, doc: "The slices of x at these indices along an axis." },
-    Builtin { name: "take", params: "x index axis?", run: take, doc: "The slices of x at these indices along an axis; the index's shape takes the axis' place." },
-    Builtin { name: "scatter_add", params: "x index src", run: scatter_add, doc: "x with src[i] added at x[index[i]]; a list of index tensors indexes several leading axes." },
-    Builtin { name: "index_add", params: "x index src axis?", run: index_add, doc: "x with slices of src added at these indices along an axis." },
+    Builtin {
+        name: "gather",
+        params: "x index axis",
+        run: gather,
+        doc: "result[i, j] = x[i, index[i, j]] for axis 1; index has the rank of x.",
+    },
+    Builtin {
+        name: "index_select",
+        params: "x index axis?",
+        run: take,
+        doc: "The slices of x at these indices along an axis.",
+    },
+    Builtin {
+        name: "take",
+        params: "x index axis?",
+        run: take,
+        doc: "The slices of x at these indices along an axis; the index's shape takes the axis' place.",
+    },
+    Builtin {
+        name: "scatter_add",
+        params: "x index src",
+        run: scatter_add,
+        doc: "x with src[i] added at x[index[i]]; a list of index tensors indexes several leading axes.",
+    },
+    Builtin {
+        name: "index_add",
+        params: "x index src axis?",
+        run: index_add,
+        doc: "x with slices of src added at these indices along an axis.",
+    },
 ];
 
 fn index_tensor<'a>(cx: &mut Interp<'a>, args: &Args<'a>, name: &str) -> R<ValueId> {
@@ -32,7 +57,9 @@ fn gather<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
     let (tx, ti) = (cx.ty(x), cx.ty(index));
     if tx.rank() != ti.rank() || tx.rank() == 0 {
         let title = format!("`gather` takes an index of the same rank: {tx} against {ti}");
-        return Err(error("E0201", args.span, title).hint("use `take(x, index, axis: ..)` for whole slices").into());
+        return Err(error("E0201", args.span, title)
+            .hint("use `take(x, index, axis: ..)` for whole slices")
+            .into());
     }
     let axis = args.axis(cx, "axis", tx.rank())?.unwrap_or(0);
     // The other axes are read at their own position, which must lie inside x.
@@ -74,7 +101,13 @@ fn index_add<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
     scatter(cx, &args, x, vec![axis], &[index])
 }
 
-fn scatter<'a>(cx: &mut Interp<'a>, args: &Args<'a>, x: ValueId, axes: Vec<usize>, indices: &[ValueId]) -> R<Value<'a>> {
+fn scatter<'a>(
+    cx: &mut Interp<'a>,
+    args: &Args<'a>,
+    x: ValueId,
+    axes: Vec<usize>,
+    indices: &[ValueId],
+) -> R<Value<'a>> {
     let tx = cx.ty(x);
     if axes.len() > tx.rank() || indices.is_empty() {
         return fail("E0202", args.span, format!("{} index tensors for {tx}", axes.len()));
@@ -92,7 +125,8 @@ fn scatter<'a>(cx: &mut Interp<'a>, args: &Args<'a>, x: ValueId, axes: Vec<usize
     let ts = cx.ty(src);
     if ts.rank() > want.len() {
         let want: Vec<String> = want.iter().map(Dim::to_string).collect();
-        let title = format!("`{}` into {tx} takes a source of shape [{}], this is {ts}", args.name(), want.join(","));
+        let title =
+            format!("`{}` into {tx} takes a source of shape [{}], this is {ts}", args.name(), want.join(","));
         return fail("E0201", args.span_of("src"), title);
     }
     let src = cx.b().broadcast_to(src, &want)?;

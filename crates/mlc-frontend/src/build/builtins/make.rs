@@ -16,10 +16,30 @@ pub const TABLE: &[Builtin] = &[
     Builtin { name: "full", params: "type value", run: filled, doc: "One value everywhere." },
     Builtin { name: "zeros_like", params: "x", run: like, doc: "Zeros with the type of x." },
     Builtin { name: "ones_like", params: "x", run: like, doc: "Ones with the type of x." },
-    Builtin { name: "full_like", params: "x value", run: like, doc: "One value everywhere, with the type of x." },
-    Builtin { name: "iota", params: "type axis?", run: iota, doc: "0, 1, 2, .. along an axis: iota(i64[n])." },
-    Builtin { name: "tensor", params: "type values", run: tensor, doc: "A tensor of known values: tensor(f32[3], [0.1, 0.2, 0.3])." },
-    Builtin { name: "random_uniform", params: "type", run: random_uniform, doc: "Uniform in [0, 1): what all random functions are made of." },
+    Builtin {
+        name: "full_like",
+        params: "x value",
+        run: like,
+        doc: "One value everywhere, with the type of x.",
+    },
+    Builtin {
+        name: "iota",
+        params: "type axis?",
+        run: iota,
+        doc: "0, 1, 2, .. along an axis: iota(i64[n]).",
+    },
+    Builtin {
+        name: "tensor",
+        params: "type values",
+        run: tensor,
+        doc: "A tensor of known values: tensor(f32[3], [0.1, 0.2, 0.3]).",
+    },
+    Builtin {
+        name: "random_uniform",
+        params: "type",
+        run: random_uniform,
+        doc: "Uniform in [0, 1): what all random functions are made of.",
+    },
     Builtin { name: "random_index", params: "type n", run: random_index, doc: "Integers uniform in [0, n)." },
 ];
 
@@ -64,9 +84,13 @@ fn like<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
 fn iota<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
     let ty = args.ty("type")?;
     if ty.rank() == 0 || ty.dtype == DType::Bool {
-        return Err(error("E0201", args.span, format!("`iota` needs an axis and a number dtype, this is {ty}"))
-            .hint("for example `iota(i64[n])`")
-            .into());
+        return Err(error(
+            "E0201",
+            args.span,
+            format!("`iota` needs an axis and a number dtype, this is {ty}"),
+        )
+        .hint("for example `iota(i64[n])`")
+        .into());
     }
     let axis = args.axis(cx, "axis", ty.rank())?.unwrap_or(0);
     Ok(Value::Tensor(cx.b().iota(ty.dtype, ty.shape, axis)?))
@@ -89,7 +113,9 @@ fn tensor<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
         for v in &flat {
             values.push(match v {
                 Value::Bool(b) if ty.dtype == DType::Bool => f64::from(u8::from(*b)),
-                Value::Int(_) if ty.dtype == DType::Bool => return fail("E0209", span, "bool cannot hold a number"),
+                Value::Int(_) if ty.dtype == DType::Bool => {
+                    return fail("E0209", span, "bool cannot hold a number");
+                }
                 v => {
                     // The check for representability is that of one element.
                     let x = v.as_f64().unwrap_or(0.0);
@@ -106,7 +132,9 @@ fn tensor<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
         }
     }
     let parts: Vec<ValueId> = flat.iter().map(|v| cx.tensor_of(v, ty.dtype, span)).collect::<R<_>>()?;
-    let one = |cx: &mut Interp<'a>, v| Ok::<_, crate::build::fail::Fail>(cx.b().reshape(v, [Dim::ONE].into_iter().collect())?);
+    let one = |cx: &mut Interp<'a>, v| {
+        Ok::<_, crate::build::fail::Fail>(cx.b().reshape(v, [Dim::ONE].into_iter().collect())?)
+    };
     let parts: Vec<ValueId> = parts.into_iter().map(|v| one(cx, v)).collect::<R<_>>()?;
     if parts.is_empty() {
         return fill(cx, &ty, &Value::int(0), span);

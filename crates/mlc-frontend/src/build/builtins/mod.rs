@@ -58,7 +58,13 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Calls a function of the compiler.
-pub fn call<'a>(cx: &mut Interp<'a>, b: &'static Builtin, args: Vec<Arg<'a>>, span: Span, frame: Frame) -> R<Value<'a>> {
+pub fn call<'a>(
+    cx: &mut Interp<'a>,
+    b: &'static Builtin,
+    args: Vec<Arg<'a>>,
+    span: Span,
+    frame: Frame,
+) -> R<Value<'a>> {
     let names: Vec<&str> = b.params.split_whitespace().map(|p| p.trim_end_matches('?')).collect();
     let required: Vec<bool> = b.params.split_whitespace().map(|p| !p.ends_with('?')).collect();
     let args = match_args(b.name, &names, &required, args, span)?;
@@ -203,7 +209,8 @@ impl<'a> Args<'a> {
             }
             Some(v) => vec![cx.to_int(v, span)?],
         };
-        let mut axes: Vec<usize> = list.iter().map(|&i| axis_at(i, rank, self.name(), span)).collect::<R<_>>()?;
+        let mut axes: Vec<usize> =
+            list.iter().map(|&i| axis_at(i, rank, self.name(), span)).collect::<R<_>>()?;
         axes.sort_unstable();
         if axes.windows(2).any(|w| w[0] == w[1]) {
             return fail("E0202", span, format!("`{}` names an axis twice", self.name()));
@@ -215,9 +222,15 @@ impl<'a> Args<'a> {
     pub fn tensors(&self, cx: &mut Interp<'a>, name: &str) -> R<Vec<ValueId>> {
         let span = self.span_of(name);
         match self.value(name)?.clone() {
-            Value::List(items) | Value::Tuple(items) => items.iter().map(|v| cx.any_tensor(v, span)).collect(),
+            Value::List(items) | Value::Tuple(items) => {
+                items.iter().map(|v| cx.any_tensor(v, span)).collect()
+            }
             Value::Tensor(t) => Ok(vec![t]),
-            v => fail("E0305", span, format!("`{}` takes a list of tensors, this is {}", self.name(), v.kind())),
+            v => fail(
+                "E0305",
+                span,
+                format!("`{}` takes a list of tensors, this is {}", self.name(), v.kind()),
+            ),
         }
     }
 }

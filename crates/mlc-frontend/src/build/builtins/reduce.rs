@@ -9,15 +9,50 @@ use crate::build::interp::Interp;
 use crate::build::value::Value;
 
 pub const TABLE: &[Builtin] = &[
-    Builtin { name: "sum", params: "x axis? keepdim?", run: reduce, doc: "The sum over an axis, a list of axes, or everything." },
-    Builtin { name: "prod", params: "x axis? keepdim?", run: reduce, doc: "The product over an axis, a list of axes, or everything." },
-    Builtin { name: "max", params: "x axis? keepdim?", run: extremum, doc: "The greatest over axes; ties share the gradient. Of compile-time numbers: max(a, b), max(list)." },
-    Builtin { name: "min", params: "x axis? keepdim?", run: extremum, doc: "The least over axes; ties share the gradient. Of compile-time numbers: min(a, b), min(list)." },
-    Builtin { name: "argmax", params: "x axis? keepdim?", run: reduce, doc: "The index of the greatest, the first among equals, as i64." },
-    Builtin { name: "argmin", params: "x axis? keepdim?", run: reduce, doc: "The index of the least, the first among equals, as i64." },
+    Builtin {
+        name: "sum",
+        params: "x axis? keepdim?",
+        run: reduce,
+        doc: "The sum over an axis, a list of axes, or everything.",
+    },
+    Builtin {
+        name: "prod",
+        params: "x axis? keepdim?",
+        run: reduce,
+        doc: "The product over an axis, a list of axes, or everything.",
+    },
+    Builtin {
+        name: "max",
+        params: "x axis? keepdim?",
+        run: extremum,
+        doc: "The greatest over axes; ties share the gradient. Of compile-time numbers: max(a, b), max(list).",
+    },
+    Builtin {
+        name: "min",
+        params: "x axis? keepdim?",
+        run: extremum,
+        doc: "The least over axes; ties share the gradient. Of compile-time numbers: min(a, b), min(list).",
+    },
+    Builtin {
+        name: "argmax",
+        params: "x axis? keepdim?",
+        run: reduce,
+        doc: "The index of the greatest, the first among equals, as i64.",
+    },
+    Builtin {
+        name: "argmin",
+        params: "x axis? keepdim?",
+        run: reduce,
+        doc: "The index of the least, the first among equals, as i64.",
+    },
     Builtin { name: "any", params: "x axis? keepdim?", run: reduce, doc: "Is any element true?" },
     Builtin { name: "all", params: "x axis? keepdim?", run: reduce, doc: "Are all elements true?" },
-    Builtin { name: "count", params: "x axis?", run: count, doc: "The number of elements over axes, as a compile-time integer." },
+    Builtin {
+        name: "count",
+        params: "x axis?",
+        run: count,
+        doc: "The number of elements over axes, as a compile-time integer.",
+    },
 ];
 
 fn reduce<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
@@ -45,8 +80,12 @@ fn reduce<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
     }
     let mut v = cx.b().reduce(kind, t, axes.clone())?;
     if keep {
-        let shape =
-            ty.shape.iter().enumerate().map(|(i, d)| if axes.contains(&i) { Dim::ONE } else { d.clone() }).collect();
+        let shape = ty
+            .shape
+            .iter()
+            .enumerate()
+            .map(|(i, d)| if axes.contains(&i) { Dim::ONE } else { d.clone() })
+            .collect();
         v = cx.b().reshape(v, shape)?;
     }
     Ok(Value::Tensor(v))
@@ -75,7 +114,11 @@ fn known<'a>(args: &Args<'a>) -> R<Option<Value<'a>>> {
     let floats: Option<Vec<f64>> = items.iter().map(Value::as_f64).collect();
     match floats {
         Some(x) => Ok(Some(Value::Float(if name == "sum" { x.iter().sum() } else { x.iter().product() }))),
-        None => fail("E0305", args.span_of("x"), format!("`{name}` of a list takes compile-time numbers; stack tensors first")),
+        None => fail(
+            "E0305",
+            args.span_of("x"),
+            format!("`{name}` of a list takes compile-time numbers; stack tensors first"),
+        ),
     }
 }
 
@@ -90,7 +133,11 @@ fn extremum<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
     let mut best: Option<(f64, Value<'a>)> = None;
     for v in list {
         let Some(x) = v.as_f64() else {
-            return fail("E0312", args.span, format!("`{}` of a list takes known numbers; use `maximum` for tensors", args.name()));
+            return fail(
+                "E0312",
+                args.span,
+                format!("`{}` of a list takes known numbers; use `maximum` for tensors", args.name()),
+            );
         };
         if best.as_ref().is_none_or(|(b, _)| if greatest { x > *b } else { x < *b }) {
             best = Some((x, v));

@@ -11,24 +11,94 @@ use crate::build::interp::Interp;
 use crate::build::value::Value;
 
 pub const TABLE: &[Builtin] = &[
-    Builtin { name: "reshape", params: "x shape", run: reshape, doc: "The same elements in row-major order under another shape; one dim may be -1." },
-    Builtin { name: "flatten", params: "x start? end?", run: flatten, doc: "Joins the axes start to end, both included, into one." },
-    Builtin { name: "transpose", params: "x a? b?", run: transpose, doc: "Swaps two axes, by default the last two." },
+    Builtin {
+        name: "reshape",
+        params: "x shape",
+        run: reshape,
+        doc: "The same elements in row-major order under another shape; one dim may be -1.",
+    },
+    Builtin {
+        name: "flatten",
+        params: "x start? end?",
+        run: flatten,
+        doc: "Joins the axes start to end, both included, into one.",
+    },
+    Builtin {
+        name: "transpose",
+        params: "x a? b?",
+        run: transpose,
+        doc: "Swaps two axes, by default the last two.",
+    },
     Builtin { name: "permute", params: "x axes", run: permute, doc: "The axes in another order." },
-    Builtin { name: "squeeze", params: "x axis?", run: squeeze, doc: "Drops an axis of size 1, a list of them, or all." },
-    Builtin { name: "unsqueeze", params: "x axis", run: unsqueeze, doc: "A new axis of size 1 at this place of the result." },
-    Builtin { name: "expand", params: "x shape", run: expand, doc: "Stretches dims of 1 to a shape; -1 keeps a dim." },
-    Builtin { name: "broadcast_to", params: "x shape", run: expand, doc: "Stretches dims of 1 to a shape; -1 keeps a dim." },
-    Builtin { name: "concat", params: "tensors axis?", run: concat, doc: "Joins tensors along an axis, by default the first." },
-    Builtin { name: "stack", params: "tensors axis?", run: stack, doc: "Joins tensors along a new axis, by default the first." },
+    Builtin {
+        name: "squeeze",
+        params: "x axis?",
+        run: squeeze,
+        doc: "Drops an axis of size 1, a list of them, or all.",
+    },
+    Builtin {
+        name: "unsqueeze",
+        params: "x axis",
+        run: unsqueeze,
+        doc: "A new axis of size 1 at this place of the result.",
+    },
+    Builtin {
+        name: "expand",
+        params: "x shape",
+        run: expand,
+        doc: "Stretches dims of 1 to a shape; -1 keeps a dim.",
+    },
+    Builtin {
+        name: "broadcast_to",
+        params: "x shape",
+        run: expand,
+        doc: "Stretches dims of 1 to a shape; -1 keeps a dim.",
+    },
+    Builtin {
+        name: "concat",
+        params: "tensors axis?",
+        run: concat,
+        doc: "Joins tensors along an axis, by default the first.",
+    },
+    Builtin {
+        name: "stack",
+        params: "tensors axis?",
+        run: stack,
+        doc: "Joins tensors along a new axis, by default the first.",
+    },
     Builtin { name: "chunk", params: "x n axis?", run: chunk, doc: "A list of n equal parts along an axis." },
-    Builtin { name: "split", params: "x sizes axis?", run: split, doc: "A list of parts of these sizes (or of one size) along an axis." },
-    Builtin { name: "unstack", params: "x axis?", run: unstack, doc: "The list of slices along an axis, without it." },
-    Builtin { name: "pad", params: "x pad value?", run: pad, doc: "Adds elements: [before, after] of the last axis, then of the one before it, as in PyTorch." },
-    Builtin { name: "roll", params: "x shift axis?", run: roll, doc: "Shifts elements along an axis; what leaves one end enters at the other." },
+    Builtin {
+        name: "split",
+        params: "x sizes axis?",
+        run: split,
+        doc: "A list of parts of these sizes (or of one size) along an axis.",
+    },
+    Builtin {
+        name: "unstack",
+        params: "x axis?",
+        run: unstack,
+        doc: "The list of slices along an axis, without it.",
+    },
+    Builtin {
+        name: "pad",
+        params: "x pad value?",
+        run: pad,
+        doc: "Adds elements: [before, after] of the last axis, then of the one before it, as in PyTorch.",
+    },
+    Builtin {
+        name: "roll",
+        params: "x shift axis?",
+        run: roll,
+        doc: "Shifts elements along an axis; what leaves one end enters at the other.",
+    },
     Builtin { name: "flip", params: "x axes", run: flip, doc: "Reverses the order along axes." },
     Builtin { name: "tile", params: "x repeats", run: tile, doc: "Repeats the whole along each axis." },
-    Builtin { name: "repeat_interleave", params: "x n axis", run: repeat_interleave, doc: "Repeats each slice along an axis n times." },
+    Builtin {
+        name: "repeat_interleave",
+        params: "x n axis",
+        run: repeat_interleave,
+        doc: "Repeats each slice along an axis n times.",
+    },
 ];
 
 fn reshape<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
@@ -40,7 +110,9 @@ fn reshape<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
         let count = cx.ty(t).count();
         dims[at] = match count.div_exact(&known) {
             Some(d) => d,
-            None if known.is_const(0) => return fail("E0204", args.span, "-1 is undetermined beside a dim of 0"),
+            None if known.is_const(0) => {
+                return fail("E0204", args.span, "-1 is undetermined beside a dim of 0");
+            }
             None => count.floor_div(&known),
         };
     } else if open.len() > 1 {
@@ -61,7 +133,12 @@ fn flatten<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
         return fail("E0202", args.span, format!("`flatten` from axis {start} to {end}"));
     }
     let joined = ty.shape[start..=end].iter().fold(Dim::ONE, |n, d| &n * d);
-    let shape = ty.shape[..start].iter().cloned().chain([joined]).chain(ty.shape[end + 1..].iter().cloned()).collect();
+    let shape = ty.shape[..start]
+        .iter()
+        .cloned()
+        .chain([joined])
+        .chain(ty.shape[end + 1..].iter().cloned())
+        .collect();
     Ok(Value::Tensor(cx.b().reshape(t, shape)?))
 }
 
@@ -185,9 +262,13 @@ fn chunk<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
     }
     let dim = &ty.shape[axis];
     let Some(size) = dim.div_exact(&Dim::from(n)) else {
-        return Err(error("E0205", args.span, format!("axis {axis} of {ty} does not divide into {n} equal parts"))
-            .hint("use `split(x, sizes, axis: ..)` for parts of different sizes")
-            .into());
+        return Err(error(
+            "E0205",
+            args.span,
+            format!("axis {axis} of {ty} does not divide into {n} equal parts"),
+        )
+        .hint("use `split(x, sizes, axis: ..)` for parts of different sizes")
+        .into());
     };
     parts(cx, t, axis, vec![size; n as usize])
 }
@@ -205,7 +286,11 @@ fn split<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
         v => {
             let size = cx.to_int(v, args.span_of("sizes"))?;
             let Some(n) = dim.as_const().filter(|_| size > 0) else {
-                return fail("E0312", args.span, format!("splitting {ty} by one size needs a known dim and a positive size"));
+                return fail(
+                    "E0312",
+                    args.span,
+                    format!("splitting {ty} by one size needs a known dim and a positive size"),
+                );
             };
             let mut out = vec![Dim::from(size); (n / size) as usize];
             if n % size != 0 {
@@ -238,7 +323,11 @@ fn unstack<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
     let axis = args.axis(cx, "axis", ty.rank())?.unwrap_or(0);
     let n = ty.shape.get(axis).and_then(Dim::as_const);
     let Some(n) = n.filter(|n| (0..=4096).contains(n)) else {
-        return fail("E0312", args.span, format!("`unstack` needs a known, small dim at axis {axis} of {ty}"));
+        return fail(
+            "E0312",
+            args.span,
+            format!("`unstack` needs a known, small dim at axis {axis} of {ty}"),
+        );
     };
     let mut shape = ty.shape.clone();
     shape.remove(axis);
@@ -255,7 +344,8 @@ fn pad<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
     let ty = cx.ty(t);
     let sizes = args.dims(cx, "pad")?;
     if sizes.len() % 2 != 0 || sizes.len() / 2 > ty.rank() {
-        let title = format!("`pad` takes two sizes for each of the last axes, this is {} for {ty}", sizes.len());
+        let title =
+            format!("`pad` takes two sizes for each of the last axes, this is {} for {ty}", sizes.len());
         return fail("E0205", args.span_of("pad"), title);
     }
     let (mut low, mut high) = (vec![Dim::ZERO; ty.rank()], vec![Dim::ZERO; ty.rank()]);

@@ -11,28 +11,97 @@ use crate::build::interp::Interp;
 use crate::build::value::{EmaSpec, Figure, Spec, Value};
 
 pub const TABLE: &[Builtin] = &[
-    Builtin { name: "ema", params: "model decay? every?", run: ema, doc: "In a train block: an untrained copy, decay * copy + (1 - decay) * model after each step." },
-    Builtin { name: "patience", params: "max? min? validations?", run: patience, doc: "In a train block's `stop`: end after this many validations without improvement." },
-    Builtin { name: "best", params: "path max? min?", run: best, doc: "In a train block's `save`: keep the best validation." },
-    Builtin { name: "mixed", params: "dtype scale? growth? backoff? interval? floor?", run: mixed, doc: "In a train block's `precision`." },
-    Builtin { name: "zip", params: "a b c? d?", run: zip, doc: "Several data pipelines side by side; or the tuples of several compile-time lists." },
+    Builtin {
+        name: "ema",
+        params: "model decay? every?",
+        run: ema,
+        doc: "In a train block: an untrained copy, decay * copy + (1 - decay) * model after each step.",
+    },
+    Builtin {
+        name: "patience",
+        params: "max? min? validations?",
+        run: patience,
+        doc: "In a train block's `stop`: end after this many validations without improvement.",
+    },
+    Builtin {
+        name: "best",
+        params: "path max? min?",
+        run: best,
+        doc: "In a train block's `save`: keep the best validation.",
+    },
+    Builtin {
+        name: "mixed",
+        params: "dtype scale? growth? backoff? interval? floor?",
+        run: mixed,
+        doc: "In a train block's `precision`.",
+    },
+    Builtin {
+        name: "zip",
+        params: "a b c? d?",
+        run: zip,
+        doc: "Several data pipelines side by side; or the tuples of several compile-time lists.",
+    },
     Builtin { name: "idx", params: "path", run: source, doc: "A file in MNIST's idx format." },
     Builtin { name: "npy", params: "path", run: source, doc: "A NumPy array." },
     Builtin { name: "npz", params: "path key?", run: source, doc: "An array of a NumPy archive." },
     Builtin { name: "safetensors", params: "path key?", run: source, doc: "A tensor of a safetensors file." },
-    Builtin { name: "csv", params: "path columns?", run: source, doc: "Columns of a CSV file with a header." },
-    Builtin { name: "bytes", params: "paths window? stride?", run: source, doc: "Windows of the bytes of files." },
-    Builtin { name: "images", params: "folder size", run: source, doc: "The images in the folders of a folder." },
-    Builtin { name: "folder_labels", params: "folder", run: source, doc: "The index of each image's folder." },
-    Builtin { name: "random", params: "rows? low? high? seed?", run: source, doc: "Random samples, the same on every machine." },
-    Builtin { name: "gradcheck", params: "f x? y? z?", run: figure, doc: "In a test: derivatives against finite differences." },
-    Builtin { name: "kernels", params: "f", run: figure, doc: "In a test: the number of kernels of an entry." },
-    Builtin { name: "peak", params: "f", run: figure, doc: "In a test: the peak memory of an entry, in bytes." },
+    Builtin {
+        name: "csv",
+        params: "path columns?",
+        run: source,
+        doc: "Columns of a CSV file with a header.",
+    },
+    Builtin {
+        name: "bytes",
+        params: "paths window? stride?",
+        run: source,
+        doc: "Windows of the bytes of files.",
+    },
+    Builtin {
+        name: "images",
+        params: "folder size",
+        run: source,
+        doc: "The images in the folders of a folder.",
+    },
+    Builtin {
+        name: "folder_labels",
+        params: "folder",
+        run: source,
+        doc: "The index of each image's folder.",
+    },
+    Builtin {
+        name: "random",
+        params: "rows? low? high? seed?",
+        run: source,
+        doc: "Random samples, the same on every machine.",
+    },
+    Builtin {
+        name: "gradcheck",
+        params: "f x? y? z?",
+        run: figure,
+        doc: "In a test: derivatives against finite differences.",
+    },
+    Builtin {
+        name: "kernels",
+        params: "f",
+        run: figure,
+        doc: "In a test: the number of kernels of an entry.",
+    },
+    Builtin {
+        name: "peak",
+        params: "f",
+        run: figure,
+        doc: "In a test: the peak memory of an entry, in bytes.",
+    },
 ];
 
 fn ema<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
     let Value::Instance(of) = args.value("model")? else {
-        return fail("E0405", args.span_of("model"), format!("`ema` follows a model instance, this is {}", args.value("model")?.kind()));
+        return fail(
+            "E0405",
+            args.span_of("model"),
+            format!("`ema` follows a model instance, this is {}", args.value("model")?.kind()),
+        );
     };
     let decay = match args.get("decay").map(|v| v.as_f64()) {
         None => 0.999,
@@ -148,7 +217,9 @@ fn strings(args: &Args<'_>, name: &str) -> R<Vec<String>> {
             .iter()
             .map(|v| match v {
                 Value::Str(s) => Ok(s.to_string()),
-                v => fail("E0305", args.span_of(name), format!("`{name}` takes strings, this is {}", v.kind())),
+                v => {
+                    fail("E0305", args.span_of(name), format!("`{name}` takes strings, this is {}", v.kind()))
+                }
             })
             .collect(),
         Some(_) => Ok(vec![args.str(name)?]),

@@ -1,8 +1,8 @@
 //! Functions that the compiler answers itself, and `grad`.
 
-use mlc_ir::op::{Grad, Op};
-use mlc_ir::graph::ValueId;
 use mlc_ir::Type;
+use mlc_ir::graph::ValueId;
+use mlc_ir::op::{Grad, Op};
 
 use super::{Args, Builtin};
 use crate::build::fail::{R, error, fail};
@@ -10,17 +10,52 @@ use crate::build::interp::Interp;
 use crate::build::value::Value;
 
 pub const TABLE: &[Builtin] = &[
-    Builtin { name: "len", params: "x", run: len, doc: "The number of elements of a compile-time list, or the first dim of a tensor." },
-    Builtin { name: "enumerate", params: "list", run: enumerate, doc: "The pairs (index, element) of a compile-time list." },
-    Builtin { name: "reversed", params: "list", run: reversed, doc: "A compile-time list or range, backwards." },
-    Builtin { name: "pairs", params: "list", run: pairs, doc: "The pairs of neighbours of a compile-time list." },
-    Builtin { name: "range", params: "start end?", run: range, doc: "The integers from start up to end as a list; range(n) starts at 0." },
+    Builtin {
+        name: "len",
+        params: "x",
+        run: len,
+        doc: "The number of elements of a compile-time list, or the first dim of a tensor.",
+    },
+    Builtin {
+        name: "enumerate",
+        params: "list",
+        run: enumerate,
+        doc: "The pairs (index, element) of a compile-time list.",
+    },
+    Builtin {
+        name: "reversed",
+        params: "list",
+        run: reversed,
+        doc: "A compile-time list or range, backwards.",
+    },
+    Builtin {
+        name: "pairs",
+        params: "list",
+        run: pairs,
+        doc: "The pairs of neighbours of a compile-time list.",
+    },
+    Builtin {
+        name: "range",
+        params: "start end?",
+        run: range,
+        doc: "The integers from start up to end as a list; range(n) starts at 0.",
+    },
     Builtin { name: "shape", params: "x", run: shape, doc: "The dims of a tensor as a compile-time list." },
     Builtin { name: "rank", params: "x", run: shape, doc: "The number of axes." },
-    Builtin { name: "type_of", params: "x", run: type_of, doc: "The type of a tensor, for functions that take types." },
+    Builtin {
+        name: "type_of",
+        params: "x",
+        run: type_of,
+        doc: "The type of a tensor, for functions that take types.",
+    },
     Builtin { name: "error", params: "message", run: user_error, doc: "Stops compilation with a message." },
     Builtin { name: "static_zero", params: "x", run: static_zero, doc: "Is it 0, known at compile time?" },
-    Builtin { name: "grad", params: "y x", run: grad, doc: "The derivative of the scalar y with respect to the binding x; nests." },
+    Builtin {
+        name: "grad",
+        params: "y x",
+        run: grad,
+        doc: "The derivative of the scalar y with respect to the binding x; nests.",
+    },
 ];
 
 fn len<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
@@ -115,11 +150,15 @@ fn differentiate<'a>(cx: &mut Interp<'a>, args: &Args<'a>, y: ValueId, xs: &[Val
     for &x in xs {
         if !depends(cx, y, x) {
             let (ty, tx) = (cx.ty(y), cx.ty(x));
-            return Err(error("E0603", args.span, "`grad` of a value that does not depend on its second argument")
-                .label(args.span_of("y"), format!("this ({ty}) is not computed from"))
-                .label(args.span_of("x"), format!("this ({tx})"))
-                .hint("differentiate by the binding that the value was computed from, before it was reassigned")
-                .into());
+            return Err(error(
+                "E0603",
+                args.span,
+                "`grad` of a value that does not depend on its second argument",
+            )
+            .label(args.span_of("y"), format!("this ({ty}) is not computed from"))
+            .label(args.span_of("x"), format!("this ({tx})"))
+            .hint("differentiate by the binding that the value was computed from, before it was reassigned")
+            .into());
         }
     }
     let operands: Vec<ValueId> = std::iter::once(y).chain(xs.iter().copied()).collect();

@@ -1,0 +1,315 @@
+//! Loop bodies to CLIF.
+//!
+//! Input: a body whose axes are merged ([`crate::shape`]) and the kernel's arguments. Output: one function
+//! `fn(args: *const *mut u8, begin: u64, end: u64, scratch: *mut u8)`. `begin..end` is a range of chunks; a
+//! chunk is a run of the outermost axis, or everything where the body has row or column results that chunks
+//! would share.
+//!
+//! How: each expression is emitted in the outermost loop in which its operands are known, so what does not
+//! depend on the inner loops is computed outside of them; the innermost loop handles four elements at once
+//! where its extent allows, then the rest one by one. Both run the same code on [`Val`]s.
+//!
+//! Invariants: loads happen only for elements of the domain whose guard holds; an empty domain runs nothing
+//! but the identities of its reductions.
+
+mod arith;
+mod domain;
+mod half;
+mod index;
+mod prims;
+mod reduce;
+mod scatter;
+mod tails;
+mod value;
+
+use cranelift::codegen::ir::condcodes::IntCC;
+use cranelift::codegen::ir::{InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Value, types};
+use cranelift::frontend::FunctionBuilder;
+use mlc_ir::loops::{Analysis, Arg, ExprId, ExprOp, Index, LoopBody, Scatter, Tail};
+use mlc_ir::loops::body::index_data;
+
+pub use value::{LANES, Val};
+
+/// What is emitted: a body, or a scatter over a body.
+#[derive(Debug, Clone, Copy)]
+pub enum Work<'a> {
+    Body(&'a LoopBody),
+    Scatter(&'a Scatter),
+}
+
+/// How much one function needs and offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Needs {
+    /// Bytes of working memory.
+    pub scratch: u64,
+    pub chunks: u64,
+}
+
+/// State of the emission of one function.
+pub struct Emit<'a, 'b> {
+    pub b: &'a mut FunctionBuilder<'b>,
+    pub body: &'a LoopBody,
+    pub args: &'a [Arg],
+    /// The arguments' addresses.
+    pub ptrs: Vec<Value>,
+    pub fault: Option<Value>,
+    pub scratch: Value,
+    pub scratch_bytes: u64,
+    /// Where each axis stands; of the vector axis, lane 0.
+    axes: Vec<Option<Value>>,
+    pub vec_axis: Option<usize>,
+    /// Values known at this point of the code.
+    memo: Vec<Option<Val>>,
+    trail: Vec<usize>,
+    accs: Vec<Option<Value>>,
+    /// The loop in which each expression is emitted: 0 before all, else 1 + the axis.
+    level: Vec<usize>,
+    stage: Vec<u32>,
+    sites: Sites,
+}
+
+/// Numbers of fault sites.
+struct Sites {
+    exprs: Vec<u64>,
+    stores: Vec<u64>,
+    tails: Vec<u64>,
+    end: u64,
+}
+
+impl Sites {
+    fn of(body: &LoopBody, first: u64) -> Sites {
+        let mut next = first;
+        let mut take = |index: Option<&Index>| {
+            let here = next;
+            next += index.map_or(0, |i| index_data(i).len() as u64);
+            here
+        };
+        let exprs = body
+            .exprs
+            .iter()
+            .map(|e| take(if let ExprOp::Load(l) = &e.op { Some(&l.index) } else { None }))
+            .collect();
+        let stores = body.stores.iter().map(|s| take(Some(&s.index))).collect();
+        let tails = body.tails.iter().map(|t| take(Some(t.index()))).collect();
+        Sites { exprs, stores, tails, end: next }
+    }
+}
+
+/// Emits the function's whole code into its builder. `site` numbers the first fault site; `faults`: whether a
+/// fault record follows the arguments.
+pub fn function(b: &mut FunctionBuilder<'_>, work: Work<'_>, args: &[Arg], site: u64, faults: bool) -> Needs {
+    let body = match work {
+        Work::Body(body) => body,
+        Work::Scatter(s) => &s.body,
+    };
+    let entry = b.create_block();
+    b.append_block_params_for_function_params(entry);
+    b.switch_to_block(entry);
+    b.seal_block(entry);
+    let [table, begin, end, scratch] = std::array::from_fn(|i| b.block_params(entry)[i]);
+    let flags = MemFlagsData::trusted();
+    let pointer = |b: &mut FunctionBuilder<'_>, i: usize| b.ins().load(types::I64, flags, table, 8 * i as i32);
+    let ptrs = (0..args.len()).map(|i| pointer(b, i)).collect();
+    let fault = faults.then(|| pointer(b, args.len()));
+    let analysis = Analysis::of(body);
+    let level = levels(body);
+    let mut e = Emit {
+        body,
+        args,
+        ptrs,
+        fault,
+        scratch,
+        scratch_bytes: 0,
+        axes: vec![None; body.axes().count()],
+        vec_axis: None,
+        memo: vec![None; body.exprs.len()],
+        trail: Vec::new(),
+        accs: vec![None; body.reds.len()],
+        level,
+        stage: analysis.stage,
+        sites: Sites::of(body, site),
+        b,
+    };
+    let chunks = match work {
+        Work::Body(_) => e.domain(begin, end),
+        Work::Scatter(s) => e.scatter(s, begin, end),
+    };
+    e.b.ins().return_(&[]);
+    Needs { scratch: e.scratch_bytes, chunks }
+}
+
+/// The loop of each expression: see [`Emit::level`].
+fn levels(body: &LoopBody) -> Vec<usize> {
+    let mut level: Vec<usize> = Vec::with_capacity(body.exprs.len());
+    for e in &body.exprs {
+        let mut own = match &e.op {
+            ExprOp::Load(l) => index_level(&l.index),
+            ExprOp::AxisValue(a) => 1 + a.ix(),
+            ExprOp::Acc(_) => body.rows.len(),
+            ExprOp::Product => body.axes().count(),
+            ExprOp::Const(_) | ExprOp::Prim(..) | ExprOp::Fn(..) => 0,
+        };
+        for o in e.operands() {
+            own = own.max(level[o.ix()]);
+        }
+        level.push(own);
+    }
+    level
+}
+
+/// The innermost loop that an index names itself, without its data.
+fn index_level(index: &Index) -> usize {
+    let mut level = 0;
+    index.visit(&mut |atom| {
+        if let mlc_ir::loops::Atom::Axis(a) = atom {
+            level = level.max(1 + a.ix());
+        }
+    });
+    level
+}
+
+impl Emit<'_, '_> {
+    /// The value of an expression that was emitted; a constant is emitted on the spot.
+    pub fn value(&mut self, e: ExprId) -> Val {
+        match self.memo[e.ix()] {
+            Some(v) => v,
+            None => self.expr(e.ix()),
+        }
+    }
+
+    /// Emits an expression here. Its operands are emitted first if they are not known.
+    fn expr(&mut self, i: usize) -> Val {
+        if let Some(v) = self.memo[i] {
+            return v;
+        }
+        let body = self.body;
+        let e = &body.exprs[i];
+        let v = match &e.op {
+            ExprOp::Const(lit) => Val::One(self.lit(*lit)),
+            ExprOp::AxisValue(a) => self.axis_value(a.ix()),
+            ExprOp::Acc(r) => match self.accs[r.ix()] {
+                Some(v) => Val::One(v),
+                None => Val::One(self.lit(mlc_ir::loops::Lit::zero(e.dtype))),
+            },
+            // Contractions are rewritten to read their products from memory.
+            ExprOp::Product => Val::One(self.lit(mlc_ir::loops::Lit::zero(e.dtype))),
+            ExprOp::Load(load) => self.load(load, self.sites.exprs[i]),
+            ExprOp::Prim(p, args) => {
+                let values: Vec<Val> = args.iter().map(|&a| self.value(a)).collect();
+                let typed = if *p == mlc_ir::loops::Prim::Select { args[1] } else { args[0] };
+                self.prim(*p, body.expr(typed).dtype, e.dtype, &values)
+            }
+            ExprOp::Fn(f, args) => {
+                let values: Vec<Val> = args.iter().map(|&a| self.value(a)).collect();
+                self.function_call(*f, e.dtype, &values)
+            }
+        };
+        self.memo[i] = Some(v);
+        self.trail.push(i);
+        v
+    }
+
+    fn axis_value(&mut self, a: usize) -> Val {
+        let at = self.axis(a);
+        if self.vec_axis != Some(a) {
+            return Val::One(at);
+        }
+        Val::Lanes(std::array::from_fn(|k| if k == 0 { at } else { self.b.ins().iadd_imm_s(at, k as i64) }))
+    }
+
+    /// Where an axis stands: an i64.
+    pub fn axis(&mut self, a: usize) -> Value {
+        match self.axes[a] {
+            Some(v) => v,
+            None => self.imm(0),
+        }
+    }
+
+    pub fn extents(&self) -> Vec<u64> {
+        self.body.axes().map(|a| a.extent).collect()
+    }
+
+    /// Emits what belongs into the loop of `level`, of the needed expressions, once `done` reductions are over.
+    pub fn emit_level(&mut self, level: usize, needed: &[bool], done: usize) {
+        for i in 0..self.level.len() {
+            if needed[i] && self.level[i] == level && self.stage[i] as usize <= done && self.memo[i].is_none() {
+                self.expr(i);
+            }
+        }
+    }
+
+    /// Everything that the roots depend on.
+    pub fn closure(&self, roots: impl IntoIterator<Item = ExprId>) -> Vec<bool> {
+        let mut seen = vec![false; self.body.exprs.len()];
+        let mut todo: Vec<ExprId> = roots.into_iter().collect();
+        while let Some(e) = todo.pop() {
+            if !std::mem::replace(&mut seen[e.ix()], true) {
+                todo.extend(self.body.expr(e).operands());
+            }
+        }
+        seen
+    }
+
+    /// What stores and tails need.
+    fn final_roots(&self) -> Vec<ExprId> {
+        let body = self.body;
+        let stores = body.stores.iter().flat_map(|s| {
+            let data = index_data(&s.index);
+            data.into_iter().chain(s.guard).chain([s.value])
+        });
+        let tails = body.tails.iter().flat_map(|t: &Tail| index_data(t.index()).into_iter().chain([t.value()]));
+        stores.chain(tails).collect()
+    }
+
+    /// Values that `scope` makes known are forgotten after it: its code may not have run.
+    pub fn scoped<T>(&mut self, scope: impl FnOnce(&mut Self) -> T) -> T {
+        let mark = self.trail.len();
+        let out = scope(self);
+        for i in self.trail.drain(mark..) {
+            self.memo[i] = None;
+        }
+        out
+    }
+
+    /// `for i in lo..hi step step { body(i) }`, at least once: the caller knows that `lo < hi`.
+    pub fn repeat(&mut self, lo: Value, hi: Value, step: i64, body: impl FnOnce(&mut Self, Value)) {
+        let (head, exit) = (self.b.create_block(), self.b.create_block());
+        let i = self.b.append_block_param(head, types::I64);
+        self.b.ins().jump(head, &[lo.into()]);
+        self.b.switch_to_block(head);
+        self.scoped(|e| body(e, i));
+        let next = self.b.ins().iadd_imm_s(i, step);
+        let more = self.b.ins().icmp(IntCC::SignedLessThan, next, hi);
+        self.b.ins().brif(more, head, &[next.into()], exit, &[]);
+        self.b.seal_block(head);
+        self.b.switch_to_block(exit);
+        self.b.seal_block(exit);
+    }
+
+    /// As [`Emit::repeat`] with constant bounds; nothing for none, no loop for one.
+    pub fn repeat_const(&mut self, lo: u64, hi: u64, step: u64, body: impl FnOnce(&mut Self, Value)) {
+        if lo >= hi {
+            return;
+        }
+        let from = self.imm(lo as i64);
+        if lo + step >= hi {
+            return self.scoped(|e| body(e, from));
+        }
+        let to = self.imm(hi as i64);
+        self.repeat(from, to, step as i64, body);
+    }
+
+    /// Working memory on the stack, 16-byte aligned.
+    pub fn slot(&mut self, bytes: u32) -> Value {
+        let data = StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 4);
+        let slot = self.b.create_sized_stack_slot(data);
+        self.b.ins().stack_addr(types::I64, slot, 0)
+    }
+
+    /// Working memory of the call, 64-byte aligned.
+    pub fn scratch(&mut self, bytes: u64) -> Value {
+        let at = self.scratch_bytes;
+        self.scratch_bytes += bytes.next_multiple_of(64);
+        self.b.ins().iadd_imm_s(self.scratch, at as i64)
+    }
+}

@@ -1,0 +1,290 @@
+//! Row reductions by the tree R4: 256 lanes in memory, folded by halves, blocks of 4096 combined pairwise.
+
+use std::ops::Range;
+
+use cranelift::codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift::codegen::ir::{InstBuilder, MemFlagsData, Value, types};
+use mlc_ir::DType;
+use mlc_ir::loops::{Lit, RedOp};
+
+use super::domain::Walk;
+use super::value::{Val, reg};
+use super::{Emit, LANES};
+
+/// Lanes of the tree.
+const WIDTH: u64 = 256;
+/// Elements of a block.
+const BLOCK: u64 = 4096;
+
+/// The dtype that partial results have in working memory: as in registers.
+pub fn slot_dtype(acc: DType) -> DType {
+    match acc {
+        DType::F16 | DType::BF16 => DType::F32,
+        d => d,
+    }
+}
+
+/// The partial results of one reduction.
+struct Partial {
+    op: RedOp,
+    acc: DType,
+    /// Lanes that are used: 256, or the next power of two of a shorter row. 1 for ArgMax and ArgMin.
+    width: u64,
+    /// `width` values; then, for ArgMax and ArgMin, one position.
+    lanes: Value,
+    /// Block results by level, and how many blocks are over; only for rows longer than a block.
+    blocks: Option<(Value, Value)>,
+}
+
+impl Emit<'_, '_> {
+    /// Emits the sweep that computes reductions `reds` of the current row.
+    pub fn reduce_rows(&mut self, reds: Range<usize>) {
+        let body = self.body;
+        let count = body.col_count();
+        let done = reds.start;
+        let partials: Vec<Partial> = reds.clone().map(|j| self.partial(j, count)).collect();
+        let first = body.rows.len();
+        let axes = first..first + body.cols.len();
+        if count > 0 {
+            let needed = self.closure(reds.clone().map(|j| body.reds[j].value));
+            // A vector must not straddle lane 255.
+            let last = body.cols.last().map_or(1, |a| a.extent);
+            let aligned = count <= WIDTH || body.cols.len() == 1 || last.is_multiple_of(LANES as u64);
+            let vector = aligned && self.prefers_vector(&needed);
+            let walk = Walk { axes: axes.clone(), bounds: None, vector, needed: &needed, done };
+            self.walk(&walk, &|e| {
+                let at = e.linear(axes.clone());
+                for (p, j) in partials.iter().zip(reds.clone()) {
+                    let v = e.value(body.reds[j].value);
+                    e.accumulate(p, v, at);
+                }
+                e.end_of_block(&partials, at, count);
+            });
+        }
+        for (p, j) in partials.iter().zip(reds) {
+            let v = self.result(p, count);
+            self.accs[j] = Some(v);
+        }
+    }
+
+    fn partial(&mut self, j: usize, count: u64) -> Partial {
+        let red = &self.body.reds[j];
+        let arg = red.op.is_arg();
+        let width = if arg { 1 } else { count.clamp(1, WIDTH).next_power_of_two() };
+        let lanes = self.slot(8 * width as u32 + 8);
+        let blocks = (count > BLOCK && !arg).then(|| (self.slot(8 * 64), self.slot(8)));
+        let p = Partial { op: red.op, acc: red.acc, width, lanes, blocks };
+        self.fill(&p);
+        if let Some((_, counter)) = p.blocks {
+            let zero = self.imm(0);
+            self.b.ins().store(MemFlagsData::new().with_notrap(), zero, counter, 0);
+        }
+        p
+    }
+
+    /// Sets all lanes to the identity.
+    fn fill(&mut self, p: &Partial) {
+        let dtype = slot_dtype(p.acc);
+        let identity = self.identity(p.op, p.acc);
+        if p.op.is_arg() {
+            return self.start_arg(p.acc, p.lanes);
+        }
+        self.each_lane(p.width, dtype, |e, offset, vector| {
+            let at = e.b.ins().iadd(p.lanes, offset);
+            if vector {
+                e.store_contiguous(dtype, Val::One(identity), at);
+            } else {
+                e.store_scalar(dtype, identity, at, 0);
+            }
+        });
+    }
+
+    /// The identity as a register value. L8 keeps ops without one out.
+    pub fn identity(&mut self, op: RedOp, acc: DType) -> Value {
+        self.lit(op.identity(acc).unwrap_or(Lit::zero(acc)))
+    }
+
+    /// Calls `f` with byte offsets that cover `n` elements, four at a time if there are as many.
+    fn each_lane(&mut self, n: u64, dtype: DType, f: impl Fn(&mut Self, Value, bool)) {
+        let size = dtype.size() as u64;
+        let step = if n >= LANES as u64 { LANES as u64 } else { 1 };
+        self.repeat_const(0, n * size, step * size, |e, offset| f(e, offset, step > 1));
+    }
+
+    fn accumulate(&mut self, p: &Partial, v: Val, at: Value) {
+        if p.op.is_arg() {
+            let lanes = if self.vec_axis.is_some() { LANES } else { 1 };
+            for k in 0..lanes {
+                let v = self.lane(v, p.acc, k);
+                let at = if k == 0 { at } else { self.b.ins().iadd_imm_s(at, k as i64) };
+                self.take_arg(p.op, p.acc, p.lanes, v, at);
+            }
+            return;
+        }
+        let dtype = slot_dtype(p.acc);
+        let lane = self.b.ins().band_imm_u(at, p.width as i64 - 1);
+        let offset = self.b.ins().imul_imm_s(lane, dtype.size() as i64);
+        let place = self.b.ins().iadd(p.lanes, offset);
+        self.combine_into(p.op, p.acc, place, v);
+    }
+
+    /// `memory[place] = op(memory[place], v)`, for four elements in the vector loop.
+    pub fn combine_into(&mut self, op: RedOp, acc: DType, place: Value, v: Val) {
+        let dtype = slot_dtype(acc);
+        if self.vec_axis.is_some() {
+            let old = self.load_contiguous(dtype, place);
+            let new = self.combine(op, acc, old, v);
+            self.store_contiguous(dtype, new, place);
+        } else {
+            let old = self.load_scalar(dtype, place, 0);
+            let v = self.lane(v, acc, 0);
+            let new = self.combine(op, acc, Val::One(old), Val::One(v));
+            let new = self.lane(new, acc, 0);
+            self.store_scalar(dtype, new, place, 0);
+        }
+    }
+
+    pub fn combine(&mut self, op: RedOp, acc: DType, a: Val, b: Val) -> Val {
+        match op.prim() {
+            Some(p) => self.prim(p, acc, acc, &[a, b]),
+            None => a,
+        }
+    }
+
+    /// After each 4096 elements: folds the lanes and hands the block's result on.
+    fn end_of_block(&mut self, partials: &[Partial], at: Value, count: u64) {
+        if count <= BLOCK || partials.iter().all(|p| p.blocks.is_none()) {
+            return;
+        }
+        let step = if self.vec_axis.is_some() { LANES as i64 } else { 1 };
+        let next = self.b.ins().iadd_imm_s(at, step);
+        let rest = self.b.ins().band_imm_u(next, BLOCK as i64 - 1);
+        let over = self.b.ins().icmp_imm_s(IntCC::Equal, rest, 0);
+        let vec_axis = self.vec_axis.take();
+        self.only_if(over, |e| {
+            for p in partials {
+                e.flush(p);
+            }
+        });
+        self.vec_axis = vec_axis;
+    }
+
+    /// Folds the lanes into the first, by halves.
+    fn fold(&mut self, p: &Partial) -> Value {
+        let dtype = slot_dtype(p.acc);
+        let mut w = p.width / 2;
+        while w >= 1 {
+            let far = w * dtype.size() as u64;
+            self.each_lane(w, dtype, |e, offset, vector| {
+                let near = e.b.ins().iadd(p.lanes, offset);
+                let other = e.b.ins().iadd_imm_s(near, far as i64);
+                if vector {
+                    let (a, b) = (e.load_contiguous(dtype, near), e.load_contiguous(dtype, other));
+                    let v = e.combine(p.op, p.acc, a, b);
+                    e.store_contiguous(dtype, v, near);
+                } else {
+                    let (a, b) = (e.load_scalar(dtype, near, 0), e.load_scalar(dtype, other, 0));
+                    let v = e.combine(p.op, p.acc, Val::One(a), Val::One(b));
+                    let v = e.lane(v, p.acc, 0);
+                    e.store_scalar(dtype, v, near, 0);
+                }
+            });
+            w /= 2;
+        }
+        self.load_scalar(dtype, p.lanes, 0)
+    }
+
+    /// Folds a block and adds it to the pairwise tree: a binary counter whose level k holds 2^k blocks.
+    fn flush(&mut self, p: &Partial) {
+        let Some((levels, counter)) = p.blocks else { return };
+        let dtype = slot_dtype(p.acc);
+        let flags = MemFlagsData::new().with_notrap();
+        let folded = self.fold(p);
+        let blocks = self.b.ins().load(types::I64, flags, counter, 0);
+        let next = self.b.ins().iadd_imm_s(blocks, 1);
+        self.b.ins().store(flags, next, counter, 0);
+        // while blocks & 1 { v = op(level, v); level += 1; blocks >>= 1 }; *level = v
+        let (head, more, exit) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let v = self.b.append_block_param(head, reg(p.acc));
+        let place = self.b.append_block_param(head, types::I64);
+        let left = self.b.append_block_param(head, types::I64);
+        self.b.ins().jump(head, &[folded.into(), levels.into(), blocks.into()]);
+        self.b.switch_to_block(head);
+        let odd = self.b.ins().band_imm_u(left, 1);
+        self.b.ins().brif(odd, more, &[], exit, &[]);
+        self.b.switch_to_block(more);
+        self.b.seal_block(more);
+        let old = self.load_scalar(dtype, place, 0);
+        let sum = self.combine(p.op, p.acc, Val::One(old), Val::One(v));
+        let sum = self.lane(sum, p.acc, 0);
+        let up = self.b.ins().iadd_imm_s(place, 8);
+        let rest = self.b.ins().ushr_imm_u(left, 1);
+        self.b.ins().jump(head, &[sum.into(), up.into(), rest.into()]);
+        self.b.seal_block(head);
+        self.b.switch_to_block(exit);
+        self.b.seal_block(exit);
+        self.store_scalar(dtype, v, place, 0);
+        self.fill(p);
+    }
+
+    fn result(&mut self, p: &Partial, count: u64) -> Value {
+        let flags = MemFlagsData::new().with_notrap();
+        if p.op.is_arg() {
+            return self.b.ins().load(types::I64, flags, p.lanes, 8);
+        }
+        let Some((levels, _)) = p.blocks else { return self.fold(p) };
+        if !count.is_multiple_of(BLOCK) {
+            self.flush(p);
+        }
+        let dtype = slot_dtype(p.acc);
+        let mut v: Option<Value> = None;
+        for level in set_bits(count.div_ceil(BLOCK)) {
+            let x = self.load_scalar(dtype, levels, 8 * level);
+            v = Some(match v {
+                None => x,
+                Some(smaller) => {
+                    let sum = self.combine(p.op, p.acc, Val::One(x), Val::One(smaller));
+                    self.lane(sum, p.acc, 0)
+                }
+            });
+        }
+        v.unwrap_or_else(|| self.identity(p.op, p.acc))
+    }
+
+    // ---- ArgMax and ArgMin: the result does not depend on the order, so one pair, in order ----
+
+    /// A pair at `place`: the value, and 8 bytes on the position.
+    pub fn start_arg(&mut self, acc: DType, place: Value) {
+        let flags = MemFlagsData::new().with_notrap();
+        let zero = self.lit(Lit::zero(acc));
+        let none = self.imm(i64::MAX);
+        self.store_scalar(slot_dtype(acc), zero, place, 0);
+        self.b.ins().store(flags, none, place, 8);
+    }
+
+    /// Takes a later element if it is the first, greater (ArgMin: less), or the first NaN.
+    pub fn take_arg(&mut self, op: RedOp, acc: DType, place: Value, v: Value, at: Value) {
+        let flags = MemFlagsData::new().with_notrap();
+        let best = self.load_scalar(slot_dtype(acc), place, 0);
+        let position = self.b.ins().load(types::I64, flags, place, 8);
+        let first = self.b.ins().icmp_imm_s(IntCC::Equal, position, i64::MAX);
+        let (x, y) = if op == RedOp::ArgMax { (best, v) } else { (v, best) };
+        let better = self.scalar(mlc_ir::loops::Prim::Lt, acc, DType::Bool, &[x, y]);
+        let mut take = self.b.ins().bor(first, better);
+        if acc.is_float() {
+            let nan = self.b.ins().fcmp(FloatCC::Unordered, v, v);
+            let was_number = self.b.ins().fcmp(FloatCC::Ordered, best, best);
+            let first_nan = self.b.ins().band(nan, was_number);
+            take = self.b.ins().bor(take, first_nan);
+        }
+        let best = self.b.ins().select(take, v, best);
+        let position = self.b.ins().select(take, at, position);
+        self.store_scalar(slot_dtype(acc), best, place, 0);
+        self.b.ins().store(flags, position, place, 8);
+    }
+}
+
+/// The positions of the set bits, lowest first.
+pub fn set_bits(n: u64) -> impl Iterator<Item = i32> {
+    (0..64).filter(move |k| n >> k & 1 == 1)
+}

@@ -62,9 +62,9 @@ impl CpuFeatures {
     fn limited(name: &str) -> Result<CpuFeatures, String> {
         let here: Vec<&str> = CpuFeatures::available().iter().map(|f| f.level.name()).collect();
         let level = Level::from_name(name).filter(|l| *l <= best());
-        level.map(|level| CpuFeatures { level }).ok_or_else(|| {
-            format!("{FEATURES_VARIABLE}={name}: this machine offers {}", here.join(", "))
-        })
+        level
+            .map(|level| CpuFeatures { level })
+            .ok_or_else(|| format!("{FEATURES_VARIABLE}={name}: this machine offers {}", here.join(", ")))
     }
 
     /// Every level that the machine can run, lowest first.

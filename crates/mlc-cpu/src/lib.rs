@@ -1,1 +1,31 @@
-//! mlc-cpu
+//! The CPU back end: loop IR to machine code through Cranelift, contractions, tile primitives.
+//!
+//! Input: a [`Plan`](mlc_ir::loops::Plan). Output: a [`HostExecutable`](mlc_runtime::exec::HostExecutable).
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`features`] | instruction sets, found at run time |
+//! | `shape` | merges axes |
+//! | `emit` | bodies to CLIF |
+//! | [`jit`] | CLIF to code in memory |
+//! | [`gemm`] | contractions |
+//! | [`backend`] | plans to executables |
+//!
+//! Invariants: every kernel's result is bit for bit the loop interpreter's (NaNs count as equal) on every
+//! instruction set, except contractions that may round freely; no instruction traps and no access is out of
+//! bounds, whatever the data.
+
+pub mod backend;
+mod emit;
+pub mod features;
+pub mod gemm;
+pub mod jit;
+mod kernel;
+mod shape;
+
+pub use backend::{CpuBackend, CpuOptions};
+pub use features::{CpuFeatures, Level};
+pub use jit::Text;
+
+#[cfg(test)]
+mod tests;

@@ -298,6 +298,11 @@ pub const ENTRIES: &[Entry] = &[
         text: "The machine-code generator refused a kernel or this machine: an instruction set that mlc cannot emit for, or a limit of the generator. The message names the kernel.",
     },
     Entry {
+        code: "E0804",
+        title: "instruction set not available",
+        text: "The environment variable `MLC_CPU_FEATURES` names the highest instruction set that CPU code may use: `portable`, `avx2` or `avx512`. It can only lower what the machine has; `mlc devices` lists that. Results are the same on every level, only the time differs.",
+    },
+    Entry {
         code: "E9999",
         title: "internal compiler error",
         text: "mlc found that it broke one of its own rules. Your model may be fine. Please report the message, the .mlg file and `mlc --version`.",

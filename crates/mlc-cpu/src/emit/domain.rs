@@ -32,7 +32,7 @@ impl Emit<'_, '_> {
     pub fn domain(&mut self, begin: Value, end: Value) -> u64 {
         let body = self.body;
         let rows = body.rows.len();
-        let mut tails = Tails::new(self);
+        let tails = Tails::new(self);
         tails.start(self);
         let red_values = body.reds.iter().map(|r| r.value);
         let needed = self.closure(self.final_roots().into_iter().chain(red_values));
@@ -41,7 +41,8 @@ impl Emit<'_, '_> {
             // Without rows and columns' elements nothing is in bounds, so nothing may be loaded.
             let chunked = body.tails.is_empty() && (rows > 0 || body.reds.is_empty()) && body.col_count() > 0;
             let bounds = if chunked { self.chunk(begin, end, &mut chunks) } else { None };
-            let live: Vec<bool> = if body.col_count() > 0 { needed.clone() } else { self.without_cols(&needed) };
+            let live: Vec<bool> =
+                if body.col_count() > 0 { needed.clone() } else { self.without_cols(&needed) };
             self.emit_level(0, &live, 0);
             if rows > 0 {
                 let walk = Walk { axes: 0..rows, bounds, vector: false, needed: &live, done: 0 };
@@ -96,7 +97,10 @@ impl Emit<'_, '_> {
             self.emit_level(rows, needed, done);
         }
         self.columns(bounds, done, tails);
-        for (i, s) in body.stores.iter().enumerate().filter(|(_, s)| self.once_a_row(s)) {
+        for (i, s) in body.stores.iter().enumerate() {
+            if !self.once_a_row(s) {
+                continue;
+            }
             let v = self.value(s.value);
             self.store(s.arg, &s.index, v, s.guard, self.sites.stores[i]);
         }

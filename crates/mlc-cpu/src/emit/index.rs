@@ -2,7 +2,7 @@
 //! indices are clamped and a fault recorded where they had to be.
 
 use cranelift::codegen::ir::condcodes::IntCC;
-use cranelift::codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift::codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Value, types};
 use mlc_ir::DType;
 use mlc_ir::loops::{ArgId, Atom, Bound, ExprId, Index, Load};
 
@@ -427,9 +427,6 @@ impl Emit<'_, '_> {
         }
         if by == 0 { Step::Uniform } else { Step::By(by) }
     }
-
-    /// The type of address arithmetic.
-    pub const POINTER: Type = types::I64;
 }
 
 enum Shape {

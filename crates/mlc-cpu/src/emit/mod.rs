@@ -25,8 +25,8 @@ mod value;
 use cranelift::codegen::ir::condcodes::IntCC;
 use cranelift::codegen::ir::{InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Value, types};
 use cranelift::frontend::FunctionBuilder;
-use mlc_ir::loops::{Analysis, Arg, ExprId, ExprOp, Index, LoopBody, Scatter, Tail};
 use mlc_ir::loops::body::index_data;
+use mlc_ir::loops::{Analysis, Arg, ExprId, ExprOp, Index, LoopBody, Scatter, Tail};
 
 pub use value::{LANES, Val};
 
@@ -108,7 +108,8 @@ pub fn function(b: &mut FunctionBuilder<'_>, work: Work<'_>, args: &[Arg], site:
     b.seal_block(entry);
     let [table, begin, end, scratch] = std::array::from_fn(|i| b.block_params(entry)[i]);
     let flags = MemFlagsData::trusted();
-    let pointer = |b: &mut FunctionBuilder<'_>, i: usize| b.ins().load(types::I64, flags, table, 8 * i as i32);
+    let pointer =
+        |b: &mut FunctionBuilder<'_>, i: usize| b.ins().load(types::I64, flags, table, 8 * i as i32);
     let ptrs = (0..args.len()).map(|i| pointer(b, i)).collect();
     let fault = faults.then(|| pointer(b, args.len()));
     let analysis = Analysis::of(body);
@@ -232,7 +233,8 @@ impl Emit<'_, '_> {
     /// Emits what belongs into the loop of `level`, of the needed expressions, once `done` reductions are over.
     pub fn emit_level(&mut self, level: usize, needed: &[bool], done: usize) {
         for i in 0..self.level.len() {
-            if needed[i] && self.level[i] == level && self.stage[i] as usize <= done && self.memo[i].is_none() {
+            if needed[i] && self.level[i] == level && self.stage[i] as usize <= done && self.memo[i].is_none()
+            {
                 self.expr(i);
             }
         }
@@ -257,7 +259,8 @@ impl Emit<'_, '_> {
             let data = index_data(&s.index);
             data.into_iter().chain(s.guard).chain([s.value])
         });
-        let tails = body.tails.iter().flat_map(|t: &Tail| index_data(t.index()).into_iter().chain([t.value()]));
+        let tails =
+            body.tails.iter().flat_map(|t: &Tail| index_data(t.index()).into_iter().chain([t.value()]));
         stores.chain(tails).collect()
     }
 

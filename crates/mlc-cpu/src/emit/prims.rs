@@ -117,7 +117,11 @@ impl Emit<'_, '_> {
         let better = self.b.ins().fcmp(cc, a, b);
         let nan = self.b.ins().fcmp(FloatCC::Unordered, a, a);
         let c = self.b.ins().bor(better, nan);
-        if self.b.func.dfg.value_type(a).is_vector() { self.pick(c, a, b) } else { self.b.ins().select(c, a, b) }
+        if self.b.func.dfg.value_type(a).is_vector() {
+            self.pick(c, a, b)
+        } else {
+            self.b.ins().select(c, a, b)
+        }
     }
 
     /// An integer or bool primitive that scalars and vectors share.

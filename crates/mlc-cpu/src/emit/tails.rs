@@ -103,7 +103,8 @@ impl<'a> Tails<'a> {
                 Tail::Col { .. } => first..first + e.body.cols.len(),
                 Tail::RowScalar { .. } => first..first,
             };
-            let vector = !t.op.is_arg() && !axes.is_empty() && e.body.cols.last().is_some_and(|a| a.extent >= 4);
+            let vector =
+                !t.op.is_arg() && !axes.is_empty() && e.body.cols.last().is_some_and(|a| a.extent >= 4);
             let walk = Walk { axes: axes.clone(), bounds: None, vector, needed: &needed, done: 0 };
             if axes.is_empty() || t.count > 0 {
                 e.walk(&walk, &|e| {
@@ -227,7 +228,11 @@ impl Emit<'_, '_> {
         let offset = self.b.ins().imul_imm_s(column, dtype.size() as i64);
         let place = self.b.ins().iadd(t.run, offset);
         let read = |e: &mut Self, at: Value| {
-            if e.vec_axis.is_some() { e.load_contiguous(dtype, at) } else { Val::One(e.load_scalar(dtype, at, 0)) }
+            if e.vec_axis.is_some() {
+                e.load_contiguous(dtype, at)
+            } else {
+                Val::One(e.load_scalar(dtype, at, 0))
+            }
         };
         if rows <= RUN {
             return read(self, place);

@@ -1,0 +1,94 @@
+//! Compiled kernels as the executor calls them.
+
+use mlc_runtime::exec::HostKernel;
+
+use crate::features::{CpuFeatures, Level};
+use crate::jit::Function;
+
+/// A kernel that is one function.
+pub struct LoopKernel {
+    pub function: Function,
+    pub cpu: CpuFeatures,
+}
+
+impl HostKernel for LoopKernel {
+    unsafe fn run(&self, args: *const *mut u8, scratch: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe { call(&self.function, self.cpu, args, scratch) }
+    }
+
+    fn scratch_bytes(&self) -> u64 {
+        self.function.needs.scratch
+    }
+}
+
+/// Calls a function for all its chunks.
+///
+/// # Safety
+/// As [`HostKernel::run`] for the function's arguments.
+pub unsafe fn call(f: &Function, cpu: CpuFeatures, args: *const *mut u8, scratch: *mut u8) {
+    clear_upper_halves(cpu);
+    // SAFETY: the caller's promise.
+    unsafe { (f.code)(args, 0, f.needs.chunks, scratch) }
+}
+
+/// The generator mixes instructions that keep the upper vector halves with ones that do not; while those are
+/// not zero each such switch costs a hundred cycles.
+#[inline(always)]
+fn clear_upper_halves(cpu: CpuFeatures) {
+    #[cfg(target_arch = "x86_64")]
+    if cpu.level > Level::Portable {
+        // SAFETY: the level says that the machine has AVX; the instruction only zeroes upper halves, which the
+        // clobbers tell the compiler.
+        unsafe {
+            std::arch::asm!(
+                "vzeroupper", options(nostack, preserves_flags, nomem),
+                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _, out("xmm4") _, out("xmm5") _,
+                out("xmm6") _, out("xmm7") _, out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
+                out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
+            );
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (cpu, Level::Portable);
+}
+
+/// Most arguments that a table on the stack has room for; larger kernels use the heap.
+const INLINE: usize = 40;
+
+/// A kernel's argument pointers with one more inserted before the fault record.
+pub struct ArgTable {
+    inline: [*mut u8; INLINE],
+    heap: Vec<*mut u8>,
+    extra: usize,
+}
+
+impl ArgTable {
+    /// # Safety
+    /// `args` has `count` pointers, and one more if `faults`.
+    pub unsafe fn new(args: *const *mut u8, count: usize, faults: bool) -> ArgTable {
+        let total = count + 1 + usize::from(faults);
+        let mut table = ArgTable { inline: [std::ptr::null_mut(); INLINE], heap: Vec::new(), extra: count };
+        if total > INLINE {
+            table.heap = vec![std::ptr::null_mut(); total];
+        }
+        let slots = if total > INLINE { &mut table.heap[..] } else { &mut table.inline[..] };
+        // SAFETY: the caller's promise.
+        unsafe {
+            for (i, slot) in slots.iter_mut().enumerate().take(count) {
+                *slot = *args.add(i);
+            }
+            if faults {
+                slots[count + 1] = *args.add(count);
+            }
+        }
+        table
+    }
+
+    /// The table with the inserted pointer.
+    pub fn with(&mut self, extra: *mut u8) -> *const *mut u8 {
+        let slots = if self.heap.is_empty() { &mut self.inline[..] } else { &mut self.heap[..] };
+        slots[self.extra] = extra;
+        slots.as_ptr()
+    }
+}

@@ -1,0 +1,62 @@
+//! What is about the machine: dirty upper vector halves, memory of many modules, text.
+
+use mlc_ir::DType;
+use mlc_ir::loops::{AxisId, BodyBuilder, Func, Index, Kernel};
+
+use super::{A0, A1, Rng, check_filled, compile, fill, kernel, read, run, write};
+use crate::backend::{CpuBackend, CpuOptions};
+use crate::features::CpuFeatures;
+use crate::jit::Text;
+
+fn exp(n: u64) -> Kernel {
+    let mut b = BodyBuilder::new(&[], &[n]);
+    let x = b.load(A0, DType::F32, Index::axis(AxisId(0)));
+    let y = b.call(Func::Exp, &[x]);
+    b.store(A1, Index::axis(AxisId(0)), y);
+    kernel(vec![read("x", DType::F32, n), write("y", DType::F32, n)], b.finish())
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn dirty_upper_halves_do_not_show() {
+    if !is_x86_feature_detected!("avx2") {
+        return;
+    }
+    #[target_feature(enable = "avx2")]
+    fn dirty() {
+        // SAFETY: writes a vector register, which is declared.
+        unsafe { std::arch::asm!("vpcmpeqd ymm7, ymm7, ymm7", out("ymm7") _, options(nomem, nostack)) }
+    }
+    let k = exp(1000);
+    let mut rng = Rng::new(1);
+    let args = vec![fill(&mut rng, DType::F32, 1000), vec![0; 4000]];
+    for features in CpuFeatures::available() {
+        let code = compile(&k, features).unwrap();
+        let clean = run(&k, &*code, &args).0;
+        // SAFETY: AVX2 was just detected.
+        unsafe { dirty() };
+        assert!(run(&k, &*code, &args).0 == clean);
+    }
+}
+
+#[test]
+fn modules_come_and_go() {
+    let kernels: Vec<Kernel> = (1..20).map(exp).collect();
+    for _ in 0..20 {
+        let backend = CpuBackend::new(CpuOptions { features: CpuFeatures::detect(), strict: false });
+        let (made, stats) = backend.kernels(&kernels).unwrap();
+        assert_eq!((made.len(), stats.kernels), (19, 19));
+        assert!(stats.code_bytes > 0 && stats.times.len() == 19);
+        drop(made);
+    }
+    check_filled("after", &exp(9), 1);
+}
+
+#[test]
+fn texts() {
+    let backend = CpuBackend::new(CpuOptions { features: CpuFeatures::detect(), strict: false });
+    let clif = backend.text(&exp(64), Text::Clif).unwrap();
+    assert!(clif.contains("fma") && clif.contains("f32x4"), "{clif}");
+    let asm = backend.text(&exp(64), Text::Asm).unwrap();
+    assert!(asm.contains("ret"), "{asm}");
+}

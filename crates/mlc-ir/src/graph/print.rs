@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! graph @SimpleNN.step stage=built {
-//!   dims batch >= 1, h >= 0 where h-((h)%(4)) == h, batch <= 64
+//!   dims batch >= 1, h >= 0 where h%4 == 0, batch <= 64
 //!   check 2*batch == h else E0201 "cannot add: 2*batch against h"
 //!   %0: f32[batch,784] = input {name="image", type=f32[batch,784]}
 //!   %1: f32[128,784] @cuda:0 = state {path="fc1.weight", type=f32[128,784] @cuda:0} in "fc1"

@@ -9,7 +9,7 @@ use mlc_diag::Span;
 
 use crate::graph::{Graph, GraphBuilder, Output, Prov, StateWrite, ValueId};
 use crate::op::{Flip, Input, Literal, RandomBits, ReduceKind, ScalarFn, Slice, State};
-use crate::types::{DType, Dim, Shape, Type};
+use crate::types::{DType, Dim, Proof, Relation, Shape, Type};
 
 /// A stream of numbers that a test prints its seed for (SplitMix64).
 #[derive(Debug, Clone)]
@@ -210,7 +210,7 @@ impl Generator<'_> {
                 GraphBuilder::new(self.graph, prov).contract(x, y, vec![], sum).ok()
             }
             19 => {
-                // Index 0 is in range: dims are at least 1.
+                self.filled(&ty, axis)?;
                 let shape: Shape = self.dims();
                 let mut b = GraphBuilder::new(self.graph, prov);
                 let zero = b.constant(Literal::int(DType::I64, 0)).ok()?;
@@ -218,6 +218,7 @@ impl Generator<'_> {
                 b.gather(x, vec![axis], &[index], false).ok()
             }
             20 => {
+                self.filled(&ty, axis)?;
                 let mut b = GraphBuilder::new(self.graph, prov);
                 let zero = b.constant(Literal::int(DType::I64, 0)).ok()?;
                 let src = b.gather(x, vec![axis], &[zero], false).ok()?;
@@ -225,6 +226,12 @@ impl Generator<'_> {
             }
             _ => GraphBuilder::new(self.graph, prov).op(crate::op::StopGradient, &[x]).ok(),
         }
+    }
+
+    /// Is index 0 of an axis surely in range?
+    fn filled(&self, ty: &Type, axis: usize) -> Option<()> {
+        let dim = ty.shape.get(axis)?;
+        (self.graph.dims.prove(&Dim::ONE, Relation::Le, dim) == Proof::Holds).then_some(())
     }
 
     fn leaf(&mut self, prov: Prov) -> Option<ValueId> {

@@ -8,7 +8,8 @@
 //! Every op is a function of its operands and attributes. Random numbers are, too: `random_bits` is
 //! keyed by its site, so a metric's `model(x)` merges with the loss's exactly where the language says
 //! that they draw the same numbers. Reads of one state, and inputs of one name, merge. The merged node
-//! keeps the first one's place in the source and the earliest phase of all.
+//! keeps the first one's place in the source and the earliest phase of all. What a `grad` is taken by
+//! merges with nothing: `a = exp(p); b = exp(p); grad(a * b, a)` is `b`.
 
 use std::collections::hash_map::Entry;
 
@@ -38,7 +39,13 @@ impl Pass for Cse {
 
     fn run(&self, graph: &mut Graph, _: &mut PassCx) -> Result<(), Diagnostics> {
         let mut seen: FxHashMap<Key, Values> = FxHashMap::default();
-        graph.rebuild(|new, _, node| {
+        let variables = graph.grad_variables();
+        graph.rebuild(|new, id, node| {
+            // Reads of one state are one variable; any other two are two, even if they are equal.
+            let leaf = matches!(node.op, Op::Input(_) | Op::State(_));
+            if !leaf && (0..node.results.len()).any(|i| variables.contains(&id.result(i))) {
+                return Ok(new.insert_values(node));
+            }
             let key =
                 Key { op: node.op.clone(), operands: node.operands.clone(), results: node.results.clone() };
             Ok(match seen.entry(key) {

@@ -23,6 +23,7 @@ use std::collections::BTreeSet;
 use mlc_diag::{Diagnostic, Span};
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
+use rustc_hash::FxHashSet;
 
 use crate::op::{InferCx, Op};
 use crate::types::{Dim, DimFacts, Fact, Symbol, Type};
@@ -262,6 +263,14 @@ impl Graph {
             self.remove(n);
         }
         dead.len()
+    }
+
+    /// The values that some `grad` is taken by. Until differentiate, these are not only values but
+    /// places: a gradient counts the uses that go through this very node, so that no rewrite may merge
+    /// it with an equal one or look through it.
+    pub fn grad_variables(&self) -> FxHashSet<ValueId> {
+        let grads = self.ids().map(|n| self.node(n)).filter(|n| matches!(n.op, Op::Grad(_)));
+        grads.flat_map(|n| n.operands.iter().skip(1).copied()).collect()
     }
 
     /// Interns a scope path (`blocks.3.attn`); the empty path is `ScopeId(0)`.

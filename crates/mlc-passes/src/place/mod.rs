@@ -109,8 +109,7 @@ struct Placer<'a> {
 
 impl<'a> Placer<'a> {
     fn new(place: &'a Place, old: &'a Graph, homes: Vec<Device>) -> Self {
-        let grads = old.ids().filter(|&n| matches!(old.node(n).op, Op::Grad(_)));
-        let pinned = grads.flat_map(|n| old.node(n).operands[1..].iter().copied()).collect();
+        let pinned = old.grad_variables();
         let at = FxHashMap::default();
         Placer { place, old, new: old.emptied(), homes, at, pinned, errors: Diagnostics::new() }
     }

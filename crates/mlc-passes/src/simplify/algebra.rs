@@ -4,41 +4,41 @@
 //! infinities, and both zeros.
 
 use mlc_ir::DType;
-use mlc_ir::graph::{Graph, Node, ValueId};
+use mlc_ir::graph::{Node, ValueId};
 use mlc_ir::op::{Broadcast, Cast, Constant, Elementwise, Literal, Op, ScalarFn};
 use mlc_ir::types::{DTypeKind, Type};
 use smallvec::{SmallVec, smallvec};
 
-use super::{Rewrite, also, splat};
+use super::{Rewrite, Rewriter};
 
 /// Rules for `f`, by what stands on its operands.
-pub(super) fn elementwise(graph: &mut Graph, node: &Node, f: ScalarFn) -> Option<Rewrite> {
+pub(super) fn elementwise(g: &mut Rewriter<'_>, node: &Node, f: ScalarFn) -> Option<Rewrite> {
     let x = node.operands[0];
     match f {
         // -(-x) = x ; !!x = x ; |-x| = |x| ; ||x|| = |x|
-        ScalarFn::Neg | ScalarFn::Not => inner(graph, x, f).map(|i| Rewrite::Value(i[0])),
+        ScalarFn::Neg | ScalarFn::Not => inner(g, x, f).map(|i| Rewrite::Value(i[0])),
         ScalarFn::Abs => {
-            let i = inner(graph, x, ScalarFn::Neg);
-            i.map(|i| map(f, &[i[0]])).or_else(|| inner(graph, x, f).map(|_| Rewrite::Value(x)))
+            let i = inner(g, x, ScalarFn::Neg);
+            i.map(|i| map(f, &[i[0]])).or_else(|| inner(g, x, f).map(|_| Rewrite::Value(x)))
         }
-        ScalarFn::Add | ScalarFn::Sub => sum(graph, node, f),
-        ScalarFn::Mul => product(graph, node),
-        ScalarFn::Div => quotient(graph, node),
+        ScalarFn::Add | ScalarFn::Sub => sum(g, node, f),
+        ScalarFn::Mul => product(g, node),
+        ScalarFn::Div => quotient(g, node),
         // max(x, x) = x, and so for min, and, or
         ScalarFn::Max | ScalarFn::Min | ScalarFn::And | ScalarFn::Or => {
             (x == node.operands[1]).then_some(Rewrite::Value(x))
         }
-        ScalarFn::Select => select(graph, node),
+        ScalarFn::Select => select(g, node),
         _ => None,
     }
 }
 
-fn sum(graph: &Graph, node: &Node, f: ScalarFn) -> Option<Rewrite> {
+fn sum(g: &Rewriter<'_>, node: &Node, f: ScalarFn) -> Option<Rewrite> {
     let (x, y) = (node.operands[0], node.operands[1]);
     // x + (-0.0) = x and x - 0.0 = x for floats; with the other zero, x = -0 would become +0.
     // x + 0 = x and x - 0 = x for integers.
     let neutral = |v: ValueId, negative: bool| {
-        splat(graph, v).is_some_and(|l| {
+        g.splat(v).is_some_and(|l| {
             l.as_scalar().is_some_and(|c| {
                 c == 0.0
                     && match l.dtype().kind() {
@@ -55,18 +55,18 @@ fn sum(graph: &Graph, node: &Node, f: ScalarFn) -> Option<Rewrite> {
         return Some(Rewrite::Value(y));
     }
     // x + (-y) = x - y ; x - (-y) = x + y ; (-x) + y = y - x
-    if let Some(i) = inner(graph, y, ScalarFn::Neg) {
+    if let Some(i) = inner(g, y, ScalarFn::Neg) {
         let other = if f == ScalarFn::Add { ScalarFn::Sub } else { ScalarFn::Add };
         return Some(map(other, &[x, i[0]]));
     }
-    let i = inner(graph, x, ScalarFn::Neg).filter(|_| f == ScalarFn::Add)?;
+    let i = inner(g, x, ScalarFn::Neg).filter(|_| f == ScalarFn::Add)?;
     Some(map(ScalarFn::Sub, &[y, i[0]]))
 }
 
-fn product(graph: &Graph, node: &Node) -> Option<Rewrite> {
+fn product(g: &Rewriter<'_>, node: &Node) -> Option<Rewrite> {
     let (x, y) = (node.operands[0], node.operands[1]);
     for (a, b) in [(x, y), (y, x)] {
-        match splat(graph, b).and_then(Literal::as_scalar) {
+        match g.splat(b).and_then(Literal::as_scalar) {
             // x * 1 = x
             Some(c) if c == 1.0 => return Some(Rewrite::Value(a)),
             // x * -1 = -x
@@ -77,9 +77,9 @@ fn product(graph: &Graph, node: &Node) -> Option<Rewrite> {
     None
 }
 
-fn quotient(graph: &mut Graph, node: &Node) -> Option<Rewrite> {
+fn quotient(g: &mut Rewriter<'_>, node: &Node) -> Option<Rewrite> {
     let (x, y) = (node.operands[0], node.operands[1]);
-    let c = splat(graph, y)?.as_scalar()?;
+    let c = g.splat(y)?.as_scalar()?;
     // x / 1 = x ; x / -1 = -x
     if c == 1.0 {
         return Some(Rewrite::Value(x));
@@ -88,16 +88,16 @@ fn quotient(graph: &mut Graph, node: &Node) -> Option<Rewrite> {
         return Some(map(ScalarFn::Neg, &[x]));
     }
     // x / 2^n = x * 2^-n: both round the same real number.
-    let dtype = graph.ty(y).dtype;
+    let dtype = g.ty(y).dtype;
     let inverse = Literal::scalar(dtype, exact_inverse(dtype, c)?);
-    let ty = graph.ty(y).clone();
+    let ty = g.ty(y).clone();
     let scalar = Type::scalar(dtype).on(ty.device);
-    let v = also(graph, Constant { value: inverse }, &[], scalar, node.prov);
+    let v = g.also(Constant { value: inverse }, &[], scalar, node.prov);
     let v = if ty.rank() == 0 {
         v
     } else {
         let shape = ty.shape.clone();
-        also(graph, Broadcast { shape, axes: vec![] }, &[v], ty, node.prov)
+        g.also(Broadcast { shape, axes: vec![] }, &[v], ty, node.prov)
     };
     Some(map(ScalarFn::Mul, &[x, v]))
 }
@@ -115,30 +115,30 @@ fn exact_inverse(dtype: DType, c: f64) -> Option<f64> {
     (power_of_two && exponent.abs() <= limit).then(|| 1.0 / c)
 }
 
-fn select(graph: &Graph, node: &Node) -> Option<Rewrite> {
+fn select(g: &Rewriter<'_>, node: &Node) -> Option<Rewrite> {
     let (c, a, b) = (node.operands[0], node.operands[1], node.operands[2]);
     // select(true, a, b) = a ; select(false, a, b) = b ; select(c, a, a) = a
-    if let Some(value) = splat(graph, c).and_then(Literal::as_scalar) {
+    if let Some(value) = g.splat(c).and_then(Literal::as_scalar) {
         return Some(Rewrite::Value(if value != 0.0 { a } else { b }));
     }
     if a == b {
         return Some(Rewrite::Value(a));
     }
     // select(!c, a, b) = select(c, b, a)
-    let i = inner(graph, c, ScalarFn::Not)?;
+    let i = inner(g, c, ScalarFn::Not)?;
     Some(map(ScalarFn::Select, &[i[0], b, a]))
 }
 
 /// Casts to the dtype a value has, and casts of casts whose first step loses nothing.
-pub(super) fn cast(graph: &Graph, node: &Node, to: DType) -> Option<Rewrite> {
+pub(super) fn cast(g: &Rewriter<'_>, node: &Node, to: DType) -> Option<Rewrite> {
     let x = node.operands[0];
-    let middle = graph.ty(x).dtype;
+    let middle = g.ty(x).dtype;
     if middle == to {
         return Some(Rewrite::Value(x));
     }
-    let inner = graph.node(x.node);
+    let inner = g.below(x)?;
     let Op::Cast(_) = &inner.op else { return None };
-    let from = graph.ty(inner.operands[0]).dtype;
+    let from = g.ty(inner.operands[0]).dtype;
     // cast(cast(x, wide), to) = cast(x, to)
     skips_middle(from, middle, to).then(|| Rewrite::Op(Cast { to }.into(), inner.operands.clone()))
 }
@@ -185,14 +185,14 @@ fn widens(from: DType, to: DType) -> bool {
 }
 
 /// f(broadcast(a), broadcast(b)) = broadcast(f(a, b)), where all broadcast alike: compute, then repeat.
-pub(super) fn sink_broadcast(graph: &mut Graph, node: &Node) -> Option<Rewrite> {
+pub(super) fn sink_broadcast(g: &mut Rewriter<'_>, node: &Node) -> Option<Rewrite> {
     let mut operands: SmallVec<[ValueId; 3]> = smallvec![];
     let mut first: Option<&Broadcast> = None;
     for &v in &node.operands {
-        let from = graph.node(v.node);
+        let from = g.below(v)?;
         let Op::Broadcast(b) = &from.op else { return None };
         let source = from.operands[0];
-        if first.is_some_and(|f| f != b || graph.ty(operands[0]).shape != graph.ty(source).shape) {
+        if first.is_some_and(|f| f != b || g.ty(operands[0]).shape != g.ty(source).shape) {
             return None;
         }
         first = Some(b);
@@ -200,8 +200,8 @@ pub(super) fn sink_broadcast(graph: &mut Graph, node: &Node) -> Option<Rewrite> 
     }
     let broadcast = first?.clone();
     let mut ty = node.results[0].clone();
-    ty.shape = graph.ty(operands[0]).shape.clone();
-    let v = also(graph, node.op.clone(), &operands, ty, node.prov);
+    ty.shape = g.ty(operands[0]).shape.clone();
+    let v = g.also(node.op.clone(), &operands, ty, node.prov);
     Some(Rewrite::Op(broadcast.into(), smallvec![v]))
 }
 
@@ -210,8 +210,8 @@ fn map(f: ScalarFn, operands: &[ValueId]) -> Rewrite {
 }
 
 /// The operands of `v` if it is an application of `f`.
-fn inner(graph: &Graph, v: ValueId, f: ScalarFn) -> Option<SmallVec<[ValueId; 3]>> {
-    let node = graph.node(v.node);
+fn inner(g: &Rewriter<'_>, v: ValueId, f: ScalarFn) -> Option<SmallVec<[ValueId; 3]>> {
+    let node = g.below(v)?;
     matches!(&node.op, Op::Elementwise(op) if op.f == f).then(|| node.operands.clone())
 }
 

@@ -4,12 +4,12 @@
 //! comparisons, selects, casts. Functions with an expansion (`exp`, `sin`, ..) stay for the kernels.
 
 use mlc_ir::DType;
-use mlc_ir::graph::{Graph, Node};
+use mlc_ir::graph::{Node, ValueId};
 use mlc_ir::op::{Constant, Literal, Op, ScalarFn};
 use mlc_ir::types::DTypeKind;
 use smallvec::smallvec;
 
-use super::Rewrite;
+use super::{Rewrite, Rewriter};
 
 /// One element.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,7 +20,7 @@ enum Value {
     Int(i128),
 }
 
-pub(super) fn fold(graph: &Graph, node: &Node) -> Option<Rewrite> {
+pub(super) fn fold(g: &Rewriter<'_>, node: &Node) -> Option<Rewrite> {
     let dtype = node.results[0].dtype;
     let value = match &node.op {
         Op::DimScalar(op) => Literal::int(DType::I64, op.dim.as_const()?),
@@ -28,14 +28,14 @@ pub(super) fn fold(graph: &Graph, node: &Node) -> Option<Rewrite> {
             let mut values = [Value::Int(0); 3];
             let mut operand = dtype;
             for (slot, &v) in values.iter_mut().zip(&node.operands) {
-                operand = graph.ty(v).dtype;
-                *slot = scalar(graph, node, v)?;
+                operand = g.ty(v).dtype;
+                *slot = scalar(g, node, v)?;
             }
             encode(dtype, apply(op.f, operand, values)?)
         }
-        Op::Cast(op) => encode(op.to, convert(scalar(graph, node, node.operands[0])?, op.to)),
+        Op::Cast(op) => encode(op.to, convert(scalar(g, node, node.operands[0])?, op.to)),
         Op::Reshape(_) => {
-            let Op::Constant(c) = &graph.node(node.operands[0].node).op else { return None };
+            let Op::Constant(c) = &g.below(node.operands[0])?.op else { return None };
             let shape = node.results[0].bound_shape()?.iter().map(|&d| d as u64).collect();
             Literal::new(c.value.dtype(), shape, c.value.shared_bytes())?
         }
@@ -45,9 +45,9 @@ pub(super) fn fold(graph: &Graph, node: &Node) -> Option<Rewrite> {
 }
 
 /// The value of a scalar constant operand on the node's device.
-fn scalar(graph: &Graph, node: &Node, v: mlc_ir::graph::ValueId) -> Option<Value> {
-    let Op::Constant(c) = &graph.node(v.node).op else { return None };
-    let here = graph.ty(v).device == node.results[0].device;
+fn scalar(g: &Rewriter<'_>, node: &Node, v: ValueId) -> Option<Value> {
+    let Op::Constant(c) = &g.below(v)?.op else { return None };
+    let here = g.ty(v).device == node.results[0].device;
     (c.value.shape().is_empty() && here).then(|| decode(&c.value)).flatten()
 }
 

@@ -1,21 +1,21 @@
 //! Views: each composed with the view below it, and dropped where it does nothing.
 
-use mlc_ir::graph::{Graph, Node, ValueId};
+use mlc_ir::graph::{Node, ValueId};
 use mlc_ir::op::{Broadcast, Concat, Flip, Op, Pad, Reshape, Slice, Transpose};
 use mlc_ir::types::Dim;
 use smallvec::smallvec;
 
-use super::{Rewrite, also};
+use super::{Rewrite, Rewriter};
 
-pub(super) fn view(graph: &mut Graph, node: &Node) -> Option<Rewrite> {
+pub(super) fn view(g: &mut Rewriter<'_>, node: &Node) -> Option<Rewrite> {
     match &node.op {
-        Op::Broadcast(op) => broadcast(graph, node, op),
-        Op::Reshape(op) => reshape(graph, node, op),
-        Op::Transpose(op) => transpose(graph, node, op),
-        Op::Slice(op) => slice(graph, node, op),
-        Op::Pad(op) => pad(graph, node, op),
-        Op::Concat(op) => concat(graph, node, op),
-        Op::Flip(op) => flip(graph, node, op),
+        Op::Broadcast(op) => broadcast(g, node, op),
+        Op::Reshape(op) => reshape(g, node, op),
+        Op::Transpose(op) => transpose(g, node, op),
+        Op::Slice(op) => slice(g, node, op),
+        Op::Pad(op) => pad(g, node, op),
+        Op::Concat(op) => concat(g, node, op),
+        Op::Flip(op) => flip(g, node, op),
         _ => None,
     }
 }
@@ -24,12 +24,12 @@ fn on(op: impl Into<Op>, v: ValueId) -> Rewrite {
     Rewrite::Op(op.into(), smallvec![v])
 }
 
-fn broadcast(graph: &Graph, node: &Node, op: &Broadcast) -> Option<Rewrite> {
+fn broadcast(g: &Rewriter<'_>, node: &Node, op: &Broadcast) -> Option<Rewrite> {
     let x = node.operands[0];
-    let below = graph.node(x.node);
+    let below = g.below(x)?;
     match &below.op {
         // broadcast(x, shape of x) = x
-        _ if graph.ty(x).shape == op.shape => Some(Rewrite::Value(x)),
+        _ if g.ty(x).shape == op.shape => Some(Rewrite::Value(x)),
         // broadcast(broadcast(x, a), b) = broadcast(x, b after a)
         Op::Broadcast(inner) => {
             let axes = inner.axes.iter().map(|&a| op.axes[a]).collect();
@@ -38,7 +38,7 @@ fn broadcast(graph: &Graph, node: &Node, op: &Broadcast) -> Option<Rewrite> {
         // A reshape that only adds dims of 1 says where the axes go, as the broadcast does.
         Op::Reshape(_) => {
             let source = below.operands[0];
-            let places = unit_insertion(&graph.ty(source).shape, &graph.ty(x).shape)?;
+            let places = unit_insertion(&g.ty(source).shape, &g.ty(x).shape)?;
             let axes = places.iter().map(|&a| op.axes[a]).collect();
             Some(on(Broadcast { shape: op.shape.clone(), axes }, source))
         }
@@ -59,36 +59,36 @@ fn unit_insertion(from: &[Dim], to: &[Dim]) -> Option<Vec<usize>> {
     (places.len() == from.len()).then_some(places)
 }
 
-fn reshape(graph: &Graph, node: &Node, op: &Reshape) -> Option<Rewrite> {
+fn reshape(g: &Rewriter<'_>, node: &Node, op: &Reshape) -> Option<Rewrite> {
     let x = node.operands[0];
-    if graph.ty(x).shape == op.shape {
+    if g.ty(x).shape == op.shape {
         return Some(Rewrite::Value(x));
     }
     // reshape(reshape(x)) = reshape(x)
-    let below = graph.node(x.node);
+    let below = g.below(x)?;
     matches!(below.op, Op::Reshape(_)).then(|| on(op.clone(), below.operands[0]))
 }
 
-fn transpose(graph: &Graph, node: &Node, op: &Transpose) -> Option<Rewrite> {
+fn transpose(g: &Rewriter<'_>, node: &Node, op: &Transpose) -> Option<Rewrite> {
     let x = node.operands[0];
     if op.perm.iter().copied().eq(0..op.perm.len()) {
         return Some(Rewrite::Value(x));
     }
     // transpose(transpose(x, p), q) = transpose(x, p after q)
-    let below = graph.node(x.node);
+    let below = g.below(x)?;
     let Op::Transpose(inner) = &below.op else { return None };
     let perm = op.perm.iter().map(|&a| inner.perm[a]).collect();
     Some(on(Transpose { perm }, below.operands[0]))
 }
 
-fn slice(graph: &Graph, node: &Node, op: &Slice) -> Option<Rewrite> {
+fn slice(g: &Rewriter<'_>, node: &Node, op: &Slice) -> Option<Rewrite> {
     let x = node.operands[0];
-    let dims = &graph.ty(x).shape;
+    let dims = &g.ty(x).shape;
     let whole = |i: usize| op.starts[i].is_const(0) && op.limits[i] == dims[i] && op.steps[i] == 1;
     if (0..dims.len()).all(whole) {
         return Some(Rewrite::Value(x));
     }
-    let below = graph.node(x.node);
+    let below = g.below(x)?;
     match &below.op {
         // x[s : l][s2 : l2 : k] = x[s + s2 : s + l2 : k]
         Op::Slice(inner) if inner.steps.iter().all(|&s| s == 1) => {
@@ -105,7 +105,7 @@ fn slice(graph: &Graph, node: &Node, op: &Slice) -> Option<Rewrite> {
             }
             let mut at = Dim::ZERO;
             for &part in &below.operands {
-                let end = &at + &graph.ty(part).shape[axis];
+                let end = &at + &g.ty(part).shape[axis];
                 if at == op.starts[axis] && end == op.limits[axis] {
                     return Some(Rewrite::Value(part));
                 }
@@ -117,13 +117,13 @@ fn slice(graph: &Graph, node: &Node, op: &Slice) -> Option<Rewrite> {
     }
 }
 
-fn pad(graph: &Graph, node: &Node, op: &Pad) -> Option<Rewrite> {
+fn pad(g: &Rewriter<'_>, node: &Node, op: &Pad) -> Option<Rewrite> {
     let (x, fill) = (node.operands[0], node.operands[1]);
     if op.low.iter().chain(&op.high).all(|d| d.is_const(0)) {
         return Some(Rewrite::Value(x));
     }
     // pad(pad(x, a, f), b, f) = pad(x, a + b, f)
-    let below = graph.node(x.node);
+    let below = g.below(x)?;
     let Op::Pad(inner) = &below.op else { return None };
     if below.operands[1] != fill {
         return None;
@@ -133,33 +133,34 @@ fn pad(graph: &Graph, node: &Node, op: &Pad) -> Option<Rewrite> {
     Some(Rewrite::Op(both.into(), smallvec![below.operands[0], fill]))
 }
 
-fn concat(graph: &mut Graph, node: &Node, op: &Concat) -> Option<Rewrite> {
+fn concat(g: &mut Rewriter<'_>, node: &Node, op: &Concat) -> Option<Rewrite> {
     if let [one] = node.operands[..] {
         return Some(Rewrite::Value(one));
     }
     // concat(concat(a, b), c) = concat(a, b, c); an empty part adds nothing.
     let mut parts = smallvec![];
     for &v in &node.operands {
-        let below = graph.node(v.node);
-        match &below.op {
-            _ if graph.ty(v).shape[op.axis].is_const(0) => {}
-            Op::Concat(inner) if inner.axis == op.axis => parts.extend(below.operands.iter().copied()),
+        match g.below(v) {
+            _ if g.ty(v).shape[op.axis].is_const(0) => {}
+            Some(Node { op: Op::Concat(inner), operands, .. }) if inner.axis == op.axis => {
+                parts.extend(operands.iter().copied());
+            }
             _ => parts.push(v),
         }
     }
     (!parts.is_empty() && parts != node.operands).then(|| Rewrite::Op(op.clone().into(), parts))
 }
 
-fn flip(graph: &mut Graph, node: &Node, op: &Flip) -> Option<Rewrite> {
+fn flip(g: &mut Rewriter<'_>, node: &Node, op: &Flip) -> Option<Rewrite> {
     let x = node.operands[0];
-    let dims = graph.ty(x).shape.clone();
+    let dims = g.ty(x).shape.clone();
     let mut axes: Vec<usize> = op.axes.iter().copied().filter(|&a| !dims[a].is_const(1)).collect();
     axes.sort_unstable();
     if axes.is_empty() {
         return Some(Rewrite::Value(x));
     }
     // flip(flip(x, a), b) = flip(x, the axes in one of both)
-    let below = graph.node(x.node);
+    let below = g.below(x)?;
     if let Op::Flip(inner) = &below.op {
         let source = below.operands[0];
         let both: Vec<usize> =
@@ -173,12 +174,12 @@ fn flip(graph: &mut Graph, node: &Node, op: &Flip) -> Option<Rewrite> {
             .iter()
             .copied()
             .filter(|a| {
-                b.axes.iter().position(|p| p == a).is_some_and(|i| !graph.ty(source).shape[i].is_const(1))
+                b.axes.iter().position(|p| p == a).is_some_and(|i| !g.ty(source).shape[i].is_const(1))
             })
             .collect();
         if kept != axes {
-            let ty = graph.ty(x).clone();
-            let v = if kept.is_empty() { x } else { also(graph, Flip { axes: kept }, &[x], ty, node.prov) };
+            let ty = g.ty(x).clone();
+            let v = if kept.is_empty() { x } else { g.also(Flip { axes: kept }, &[x], ty, node.prov) };
             return Some(Rewrite::Value(v));
         }
     }

@@ -80,15 +80,31 @@ impl<'t> Cursor<'t> {
         self.error(format!("expected {what}, found `{found}`"))
     }
 
+    /// Does the token stand next? Moves over the blanks before it only if it does.
     pub(super) fn peek(&mut self, token: &str) -> bool {
+        let before = self.at;
         self.skip();
-        self.rest().starts_with(token)
+        let found = self.rest().starts_with(token);
+        if !found {
+            self.at = before;
+        }
+        found
     }
 
     pub(super) fn eat(&mut self, token: &str) -> bool {
         let found = self.peek(token);
         if found {
             self.at += token.len();
+        }
+        found
+    }
+
+    /// As [`Cursor::eat`], without going to the next line: `%` there begins a node.
+    pub(super) fn eat_on_line(&mut self, token: &str) -> bool {
+        let blanks = self.rest().len() - self.rest().trim_start_matches([' ', '\t']).len();
+        let found = self.rest()[blanks..].starts_with(token);
+        if found {
+            self.at += blanks + token.len();
         }
         found
     }

@@ -30,7 +30,7 @@ impl Cursor<'_> {
                 product = &product * &self.power()?;
             } else if self.eat("/") {
                 product = product.floor_div(&self.power()?);
-            } else if self.eat("%") {
+            } else if self.eat_on_line("%") {
                 product = product.rem(&self.power()?);
             } else {
                 return Ok(product);

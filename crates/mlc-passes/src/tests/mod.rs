@@ -1,5 +1,8 @@
 //! Passes on graphs built in code; what can be written as text stands in tests/cases/passes.
 
+mod cases;
+mod random;
+
 use mlc_diag::Span;
 use mlc_ir::graph::{Check, Graph, GraphBuilder, Output, Prov, Stage, ValueId, verify};
 use mlc_ir::op::{Input, Op, ScalarFn};

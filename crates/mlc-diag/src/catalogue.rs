@@ -70,7 +70,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry {
         code: "E0111",
         title: "not a source text",
-        text: "The file is no UTF-8 text or is larger than 1 GiB, so it cannot be a .mlg file. Save it as UTF-8, and check that the path names the file you mean.",
+        text: "The file is no UTF-8 text, is larger than 1 GiB or has an item larger than 512 KiB, so it cannot be a .mlg file. Save it as UTF-8, and check that the path names the file you mean.",
     },
     Entry {
         code: "E0201",

@@ -16,10 +16,13 @@ use super::scan::{Token, TokenKind, scan};
 pub const MAX_ERRORS: usize = 20;
 
 /// Bytes that are still read for counting once [`MAX_ERRORS`] is reached.
-const COUNTED_BYTES: usize = 1 << 20;
+const COUNTED_BYTES: usize = 1 << 16;
 
 /// The largest source; spans are 32 bits wide.
 const MAX_BYTES: usize = 1 << 30;
+
+/// The largest item. The grammar's cost is linear, but garbage may be one item of many megabytes.
+const MAX_ITEM_BYTES: usize = 1 << 19;
 
 /// A file as far as it could be read.
 #[derive(Debug, Clone, Default)]
@@ -265,6 +268,12 @@ impl<'i> Cx<'i> {
         if chunk.too_deep || range.is_empty() {
             return (!range.is_empty()).then_some(broken);
         }
+        if range.len() > MAX_ITEM_BYTES {
+            let start = Span::new(self.source, range.start, range.start);
+            let title = format!("this item has {} bytes; at most {MAX_ITEM_BYTES} are read", range.len());
+            self.report(Diagnostic::error("E0111", title).label(start, "it begins here"));
+            return Some(broken);
+        }
         let original = self.text.get(range.clone()).unwrap_or("");
         self.base = range.start;
         self.suspect_from = chunk.suspect_from;
@@ -302,9 +311,14 @@ impl<'i> Cx<'i> {
     fn item_text(&mut self, text: &'i str) -> Option<Item> {
         match Grammar::parse(Rule::lone_item, text) {
             Ok(pairs) => pairs.into_iter().next().and_then(|p| self.lone_item(p)),
-            Err(e) => {
+            Err(e) if self.keeps_more() => {
                 let d = explain::syntax_error(self, &e, 0, text);
                 self.report(d);
+                None
+            }
+            Err(_) => {
+                let span = Span::new(self.source, self.base, self.base);
+                self.report(Diagnostic::error("E0101", "unexpected text").label(span, ""));
                 None
             }
         }

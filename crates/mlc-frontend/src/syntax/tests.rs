@@ -322,6 +322,15 @@ fn lazily_parsed_items_are_the_same() {
     }
 }
 
+/// An item of megabytes is refused rather than read: garbage may look like one.
+#[test]
+fn huge_items_are_refused() {
+    let p =
+        parse(mlc_diag::SourceId(0), &format!("x = 1\nmodel A {{\n{}}}\ny = 2\n", "a b c\n".repeat(200_000)));
+    let codes: Vec<_> = p.diagnostics.iter().map(|d| d.code).collect();
+    assert_eq!((codes, p.file.items.len()), (vec!["E0111"], 3));
+}
+
 /// The library that is part of mlc.
 #[test]
 fn the_prelude_parses_and_formats() {

@@ -34,8 +34,8 @@ pub struct Operand {
     pub value: ExprId,
 }
 
-/// Whether the sum's order is fixed (R7, bit for bit on every device) or a library's: then deterministic for one
-/// machine and plan, and named by the tag in the plan.
+/// Whether the sum's order is fixed (R7, bit for bit on every device) or the back end's: then deterministic for one
+/// machine and plan, and named in the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum Rounding {
     #[default]

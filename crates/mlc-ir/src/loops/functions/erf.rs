@@ -1,33 +1,46 @@
 //! erf.
 
 use super::arith::Arith;
-use super::exp::expm1;
-use super::poly::{ERF, ERFC_LOG, ERFC_LOG_FAR};
+use super::exp::one_minus_exp_of_pair;
+use super::poly::{ERF, ERFC_LOG, ERFC_LOG_FAR, ERFC_LOG_MID};
 
 pub fn erf<A: Arith>(a: &mut A, x: A::F) -> A::F {
     let ax = a.abs(x);
-    // |x| <= 1: x + x Q(x^2).
+    // |x| <= 0.90625: x + x Q(x^2).
     let z = a.mul(x, x);
     let q = a.poly(&ERF, z);
     let near = a.fma(x, q, x);
-    // Above: -(e^g - 1) with g = log erfc|x|; 1 from where erf rounds to it.
+    // Above: 1 - e^g with g = log erfc|x|, as a sum of two; 1 from where erf rounds to it.
     let top = a.pick(4.0, 6.0);
     let t = a.min(ax, top);
-    let c = a.num(1.5);
-    let u = a.sub(t, c);
-    let mut g = a.poly(&ERFC_LOG, u);
-    if A::WIDTH == 64 {
-        let four = a.num(4.0);
-        let far = a.lt(four, t);
-        let c = a.num(5.0);
-        let u = a.sub(t, c);
-        let gf = a.poly(&ERFC_LOG_FAR, u);
-        g = a.select(far, gf, g);
-    }
-    let e = expm1(a, g);
-    let e = a.abs(e);
-    let far = a.xor_sign(e, x);
-    let edge = a.num(1.0);
+    let (g, lo) = erfc_log(a, t);
+    let far = one_minus_exp_of_pair(a, g, lo);
+    let far = a.xor_sign(far, x);
+    let edge = a.num(0.90625);
     let c = a.lt(edge, ax);
     a.select(c, far, near)
+}
+
+/// log(erfc(t)) for t from 0.9 on.
+fn erfc_log<A: Arith>(a: &mut A, t: A::F) -> (A::F, A::F) {
+    let mid = a.num(1.5);
+    let u = a.sub(t, mid);
+    let p = a.poly(&ERFC_LOG, u);
+    let (s, e) = a.two_prod(u, p);
+    let [narrow, wide] = ERFC_LOG_MID;
+    let c = a.pick(narrow[0], wide[0]);
+    let c_lo = a.pick(narrow[1], wide[1]);
+    let (g, d) = a.two_sum(c, s);
+    let e = a.add(e, c_lo);
+    let lo = a.add(d, e);
+    if A::WIDTH == 32 {
+        return (g, lo);
+    }
+    let four = a.num(4.0);
+    let far = a.lt(four, t);
+    let mid = a.num(5.0);
+    let u = a.sub(t, mid);
+    let gf = a.poly(&ERFC_LOG_FAR, u);
+    let zero = a.num(0.0);
+    (a.select(far, gf, g), a.select(far, zero, lo))
 }

@@ -76,13 +76,31 @@ pub fn exp<A: Arith>(a: &mut A, x: A::F) -> A::F {
 
 /// e^(hi + lo), for pow.
 pub(super) fn exp_of_pair<A: Arith>(a: &mut A, hi: A::F, lo: A::F) -> A::F {
+    let (h, l, k) = pair_exp(a, hi, lo);
+    let y = a.add(h, l);
+    scale(a, y, k)
+}
+
+/// 1 - e^(hi + lo), for erf; the power is normal and at most 1/2.
+pub(super) fn one_minus_exp_of_pair<A: Arith>(a: &mut A, hi: A::F, lo: A::F) -> A::F {
+    let (h, l, k) = pair_exp(a, hi, lo);
+    let h = scale(a, h, k);
+    let l = scale(a, l, k);
+    let one = a.num(1.0);
+    let h = a.neg(h);
+    let (y, e) = a.fast_two_sum(one, h);
+    let e = a.sub(e, l);
+    a.add(y, e)
+}
+
+/// e^(hi + lo) = (first + second) * 2^third.
+fn pair_exp<A: Arith>(a: &mut A, hi: A::F, lo: A::F) -> (A::F, A::F, A::F) {
     let hi = clamp(a, hi);
     let (k, r, r_lo) = reduce(a, hi);
     let r_lo = a.add(r_lo, lo);
     let (r, r_lo) = a.two_sum(r, r_lo);
     let (h, l) = exp_pair(a, r, r_lo);
-    let y = a.add(h, l);
-    scale(a, y, k)
+    (h, l, k)
 }
 
 /// (e^x - 1) / 2 as a sum of two, k included; half, so that it stays finite where e^x is.

@@ -9,6 +9,7 @@ use super::coords::{Coords, row_major};
 use super::{Domain, Homes, Rule, merge_axes, merge_contraction};
 use crate::DType;
 use crate::graph::{self, NodeId, ValueId};
+use crate::loops::bounds::simplify;
 use crate::loops::{Arg, ArgId, BodyBuilder, ExprId, Index, Kernel, Kind, Lit, LoopBody, Mode, Phase, Prov};
 
 /// A kernel with what its arguments stand for.
@@ -162,6 +163,7 @@ impl<'a> Emitter<'a> {
     pub fn load(&mut self, home: ValueId, index: Index) -> Result<ExprId, Diagnostic> {
         let dtype = self.cx.graph.ty(home).dtype;
         let arg = self.read_arg(home)?;
+        let index = if index.is_affine() { index } else { simplify(&index, &self.extents) };
         self.note(&index);
         Ok(self.body.load_guarded(arg, index, self.guard, Lit::zero(dtype)))
     }

@@ -10,6 +10,8 @@
 mod states;
 mod steps;
 mod storage;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

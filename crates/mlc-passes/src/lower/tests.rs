@@ -140,11 +140,7 @@ fn check_values(name: &str, g: &Graph, l: &Lowered, layout: &StateLayout, feed: 
         for (i, ((x, y), z)) in x.to_f64().iter().zip(y.to_f64()).zip(&got).enumerate() {
             if near(*x, y, 1e-4) {
                 compared += 1;
-                assert!(
-                    near(y, *z, 2e-3),
-                    "{name}: {what}[{i}] is {z}, not {y}\n{}",
-                    crate::plan_text(l)
-                );
+                assert!(near(y, *z, 2e-3), "{name}: {what}[{i}] is {z}, not {y}\n{}", crate::plan_text(l));
             }
         }
     }
@@ -333,7 +329,9 @@ fn results_may_share_a_value() {
 fn mixed_reductions_split() {
     for kind in ReduceKind::ALL {
         let logical = matches!(kind, ReduceKind::And | ReduceKind::Or);
-        for axes in [vec![0], vec![1], vec![2], vec![3], vec![0, 2], vec![1, 3], vec![0, 1, 3], vec![0, 1, 2, 3]] {
+        for axes in
+            [vec![0], vec![1], vec![2], vec![3], vec![0, 2], vec![1, 3], vec![0, 1, 3], vec![0, 1, 2, 3]]
+        {
             let mut h = Hand::new();
             let x = h.input("x", if logical { DType::Bool } else { DType::F32 }, &[3, 1, 5, 4]);
             let y = h.b().reduce(kind, x, axes).unwrap();
@@ -414,7 +412,8 @@ fn step(batch: usize) -> Graph {
     let dw2 = b.contract(dz, a, vec![], vec![(0, 0)]).unwrap();
     let dw1 = b.contract(dh, x, vec![], vec![(0, 0)]).unwrap();
     let (db1, db2) = (b.sum(dh, vec![0]).unwrap(), b.sum(dz, vec![0]).unwrap());
-    let params = [("fc1.weight", w1, dw1), ("fc1.bias", b1, db1), ("fc2.weight", w2, dw2), ("fc2.bias", b2, db2)];
+    let params =
+        [("fc1.weight", w1, dw1), ("fc1.bias", b1, db1), ("fc2.weight", w2, dw2), ("fc2.bias", b2, db2)];
     for (name, p, g) in params {
         let shape: Vec<usize> = h.g.ty(p).bound_shape().unwrap();
         let path = format!("optimizer.m.{name}");
@@ -439,7 +438,8 @@ fn momentum_sgd_trains_in_the_plan_interpreter() {
     let mut rng = Rng(3);
     let mut states = Values::new();
     for slot in layout.slots() {
-        let id = graphs[0].ids().find(|&n| matches!(&graphs[0].node(n).op, Op::State(s) if s.path == slot.path));
+        let id =
+            graphs[0].ids().find(|&n| matches!(&graphs[0].node(n).op, Op::State(s) if s.path == slot.path));
         let ty = graphs[0].node(id.unwrap()).results[0].clone();
         let mut t = random_tensor(&mut rng, &ty);
         if let Elements::F(v) = &mut t.data {
@@ -456,8 +456,11 @@ fn momentum_sgd_trains_in_the_plan_interpreter() {
         let (g, l, n) = (&graphs[which], &lowered[which], [64, 32][which]);
         let labels: Vec<usize> = (0..n).map(|_| rng.below(10)).collect();
         let pixel = |l: usize, j: usize, noise: usize| if j / 2 == l { 200 + noise } else { noise };
-        let image: Vec<f64> =
-            labels.iter().flat_map(|&l| (0..20).map(move |j| (l, j))).map(|(l, j)| pixel(l, j, 0) as f64).collect();
+        let image: Vec<f64> = labels
+            .iter()
+            .flat_map(|&l| (0..20).map(move |j| (l, j)))
+            .map(|(l, j)| pixel(l, j, 0) as f64)
+            .collect();
         let labels: Vec<f64> = labels.iter().map(|&l| l as f64).collect();
         let inputs = Values::from([
             ("image".into(), Tensor::from_f64(DType::U8, &[n, 20], &image)),

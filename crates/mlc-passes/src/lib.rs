@@ -12,6 +12,8 @@ pub mod differentiate;
 mod entry;
 pub mod lower;
 mod manager;
+#[cfg(test)]
+mod op_tests;
 pub mod order;
 mod pass;
 pub mod pipeline;

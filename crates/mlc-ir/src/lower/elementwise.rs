@@ -7,6 +7,7 @@ use super::{Cost, Element, Emitter, Lower, Rule, Weight};
 use crate::graph::Node;
 use crate::loops::{BodyBuilder, ExprId, Func, Index, Prim};
 use crate::op::{Cast, Elementwise, ScalarFn};
+use crate::types::DType;
 
 /// What a scalar function is made of.
 enum Made {
@@ -72,14 +73,20 @@ pub fn apply(b: &mut BodyBuilder, f: ScalarFn, args: &[ExprId]) -> ExprId {
 
 /// Floor quotient and remainder of floats. The remainder is `a - b*floor(a/b)` with one rounding, and then
 /// brought to the divisor's sign, as the quotient may have rounded up to an integer; `a % inf` is a or inf.
+/// Where the quotient has more digits than the dtype it says nothing about the remainder, which is 0 then.
+/// The quotient is `(a - remainder) / b`, made an integer; by 0 it is a/b. As PyTorch's, infinities too.
+/// Narrow floats take the way through f32, as they do in functions.
 fn composed(b: &mut BodyBuilder, f: ScalarFn, args: &[ExprId]) -> ExprId {
+    let dtype = b.dtype(args[0]);
+    if matches!(dtype, DType::F16 | DType::BF16) {
+        let wide = [b.cast(DType::F32, args[0]), b.cast(DType::F32, args[1])];
+        let result = composed(b, f, &wide);
+        return b.cast(dtype, result);
+    }
     let (x, y) = (args[0], args[1]);
     let ratio = b.prim(Prim::Div, &[x, y]);
     let floor = b.prim(Prim::Floor, &[ratio]);
-    if f == ScalarFn::FloorDiv {
-        return floor;
-    }
-    let zero = b.float(b.dtype(x), 0.0);
+    let zero = b.float(dtype, 0.0);
     let minus = b.prim(Prim::Neg, &[floor]);
     let rest = b.prim(Prim::Fma, &[minus, y, x]);
     let none = b.prim(Prim::Eq, &[floor, zero]);
@@ -89,8 +96,34 @@ fn composed(b: &mut BodyBuilder, f: ScalarFn, args: &[ExprId]) -> ExprId {
     let differ = b.prim(Prim::Xor, &[below, divisor_below]);
     let nonzero = b.prim(Prim::Ne, &[rest, zero]);
     let wrong = b.prim(Prim::And, &[differ, nonzero]);
-    let moved = b.prim(Prim::Add, &[rest, y]);
-    b.prim(Prim::Select, &[wrong, moved, rest])
+    if f == ScalarFn::Rem {
+        let moved = b.prim(Prim::Add, &[rest, y]);
+        let rest = b.prim(Prim::Select, &[wrong, moved, rest]);
+        let beyond = quotient_beyond_digits(b, x, y, ratio);
+        return b.prim(Prim::Select, &[beyond, zero, rest]);
+    }
+    let one = b.float(dtype, 1.0);
+    let multiple = b.prim(Prim::Sub, &[x, rest]);
+    let quotient = b.prim(Prim::Div, &[multiple, y]);
+    let lower = b.prim(Prim::Sub, &[quotient, one]);
+    let quotient = b.prim(Prim::Select, &[wrong, lower, quotient]);
+    let whole = b.prim(Prim::Rint, &[quotient]);
+    let by_zero = b.prim(Prim::Eq, &[y, zero]);
+    b.prim(Prim::Select, &[by_zero, ratio, whole])
+}
+
+/// Are both finite, the divisor not 0, and the quotient at least 2 to the digits of the dtype?
+fn quotient_beyond_digits(b: &mut BodyBuilder, x: ExprId, y: ExprId, ratio: ExprId) -> ExprId {
+    let dtype = b.dtype(x);
+    let infinity = b.float(dtype, f64::INFINITY);
+    let least = b.float(dtype, if dtype == DType::F64 { 2f64.powi(53) } else { 2f64.powi(24) });
+    let zero = b.float(dtype, 0.0);
+    let (ratio, size) = (b.prim(Prim::Abs, &[ratio]), b.prim(Prim::Abs, &[x]));
+    let large = b.prim(Prim::Le, &[least, ratio]);
+    let finite = b.prim(Prim::Lt, &[size, infinity]);
+    let divides = b.prim(Prim::Ne, &[y, zero]);
+    let both = b.prim(Prim::And, &[large, finite]);
+    b.prim(Prim::And, &[both, divides])
 }
 
 impl Lower for Elementwise {
@@ -112,7 +145,7 @@ impl Element for Elementwise {
         match made(self.f, node.results[0].dtype.is_float()) {
             Made::Prim(_) => Cost { exprs: 2, weight: Weight::Cheap },
             Made::Func(_) => Cost { exprs: 2, weight: Weight::Heavy },
-            Made::Composed => Cost { exprs: 14, weight: Weight::Cheap },
+            Made::Composed => Cost { exprs: 26, weight: Weight::Cheap },
         }
     }
 }

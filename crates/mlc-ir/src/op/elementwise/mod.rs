@@ -313,7 +313,10 @@ fn samples_of(f: ScalarFn) -> Vec<Sample> {
             let operands = row.domains.iter().map(operand).collect();
             out.push(new(&format!("floats {shape:?}"), operands).error(row.error).smooth(row.smooth));
         }
-        out.push(new("special values", special(f, DType::F32, &SPECIAL)).error(row.error));
+        // No quotients beyond the digits of f32 and f16: see the doc of `rem`.
+        let usual = |v: f64| v == 0.0 || !v.is_finite() || (0.1..1e3).contains(&v.abs());
+        let values: Vec<f64> = SPECIAL.into_iter().filter(|&v| f != ScalarFn::Rem || usual(v)).collect();
+        out.push(new("special values", special(f, DType::F32, &values)).error(row.error));
     }
     let ints = [0.0, 1.0, -1.0, 2.0, -3.0, 7.0, 127.0, -128.0, 100.0];
     for dtype in [DType::I64, DType::I32, DType::I8, DType::U8, DType::U32, DType::Bool] {

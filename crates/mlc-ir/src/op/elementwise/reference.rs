@@ -1,25 +1,22 @@
 //! f64 and integer references that the standard library does not have.
 
-/// Within a few units in the last place: below 3 by the Taylor series of `erf(x) exp(x*x)`, whose terms
-/// are all positive; above by Lentz's evaluation of the continued fraction of erfc.
+/// Within two units in the last place: below 1 by the Taylor series, above by the continued fraction of
+/// erfc = 1 - erf, which is small there.
 pub fn erf(x: f64) -> f64 {
     let a = x.abs();
     if x.is_nan() || a > 6.5 {
         return if x.is_nan() { x } else { 1f64.copysign(x) };
     }
-    let scale = std::f64::consts::FRAC_2_SQRT_PI * (-a * a).exp();
-    if a < 3.0 {
-        let (mut term, mut sum, mut n) = (a, a, 0.0);
-        while term > sum * 1e-18 {
-            n += 1.0;
-            term *= 2.0 * a * a / (2.0 * n + 1.0);
-            sum += term;
-        }
-        return (scale * sum).copysign(x);
+    if a < 1.0 {
+        // 2/sqrt(pi) * sum of (-1)^n a^(2n+1) / (n! (2n+1)), the small terms first.
+        let power = |n: u32| (1..=n).fold(a, |p, k| -p * a * a / f64::from(k));
+        let sum = (0..24).rev().map(|n| power(n) / f64::from(2 * n + 1)).sum::<f64>();
+        return (std::f64::consts::FRAC_2_SQRT_PI * sum).copysign(x);
     }
     // erfc(a) = exp(-a*a) / sqrt(pi) / (a + (1/2) / (a + (2/2) / (a + ...)))
-    let fraction = (1..=60).rev().fold(a, |rest, k| a + 0.5 * f64::from(k) / rest);
-    (1.0 - 0.5 * scale / fraction).copysign(x)
+    let fraction = (1..=300).rev().fold(a, |rest, k| a + 0.5 * f64::from(k) / rest);
+    let scale = 0.5 * std::f64::consts::FRAC_2_SQRT_PI * (-a * a).exp();
+    (1.0 - scale / fraction).copysign(x)
 }
 
 pub fn sigmoid(x: f64) -> f64 {
@@ -81,7 +78,7 @@ pub fn truth(b: bool) -> f64 {
 mod tests {
     use super::*;
 
-    /// Values to 16 digits from Abramowitz and Stegun, table 7.1, and mpmath.
+    /// Values of mpmath.
     #[test]
     fn erf_is_accurate() {
         for (x, want) in [
@@ -89,11 +86,13 @@ mod tests {
             (1e-10, 1.1283791670955126e-10),
             (0.5, 0.5204998778130465),
             (1.0, 0.8427007929497149),
+            (1.3369666747330944, 0.941343130733054143),
+            (1.9582986658219164, 0.994384941449679578),
             (2.9, 0.9999589021219005),
             (3.1, 0.9999883513426328),
             (5.0, 0.9999999999984626),
         ] {
-            assert!((erf(x) - want).abs() <= 4.0 * f64::EPSILON * want, "erf({x}) = {}", erf(x));
+            assert!((erf(x) - want).abs() <= 2.0 * f64::EPSILON * want, "erf({x}) = {}", erf(x));
             assert_eq!(erf(-x), -erf(x));
         }
     }

@@ -60,7 +60,7 @@ pub static ROWS: [Row; ScalarFn::ALL.len()] = [
           floats: Some(|x| x[0] / x[1]), ints: None, domains: &[Range(-2.0, 2.0), Apart(0.3, 2.0)], smooth: 2, error: 1.0 },
     Row { f: ScalarFn::FloorDiv, doc: "quotient rounded down; for integers x/0 = 0", derivative: Zero(STEP), policy: Promote,
           floats: Some(|x| r::floor_div(x[0], x[1])), ints: Some(|x, _| r::int_floor_div(x[0], x[1])), domains: &[Range(-4.0, 4.0), Apart(0.3, 2.0)], smooth: 0, error: 0.0 },
-    Row { f: ScalarFn::Rem, doc: "remainder with the divisor's sign; for integers x%0 = 0", derivative: Rule("`g`; `-g * floor_div(a, b)`", d::rem), policy: Promote,
+    Row { f: ScalarFn::Rem, doc: "remainder with the divisor's sign; for integers x%0 = 0; of floats exact while a/b has no more digits than the dtype, else 0", derivative: Rule("`g`; `-g * floor_div(a, b)`", d::rem), policy: Promote,
           floats: Some(|x| r::rem(x[0], x[1])), ints: Some(|x, _| r::int_rem(x[0], x[1])), domains: &[Range(1.2, 1.4), Range(0.8, 1.1)], smooth: 2, error: 2.0 },
     Row { f: ScalarFn::Pow, doc: "a to the power of b, as C's `pow`: `pow(x, 0) = pow(1, y) = 1` even for NaN", derivative: Rule("`g * b * pow(a, b-1)`, 0 where b = 0; `g * y * log(a)`, 0 where a = 0 and b >= 0", d::pow), policy: KeepF32,
           floats: Some(|x| x[0].powf(x[1])), ints: None, domains: &[Range(0.2, 3.0), Range(-2.0, 3.0)], smooth: 2, error: 4.0 },

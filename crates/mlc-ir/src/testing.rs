@@ -16,7 +16,7 @@ use crate::types::{DType, Dim, Proof, Relation, Shape, Type};
 pub struct Rng(pub u64);
 
 impl Rng {
-    pub fn next(&mut self) -> u64 {
+    pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,7 +26,7 @@ impl Rng {
 
     /// Below `n`; 0 for `n` = 0.
     pub fn below(&mut self, n: usize) -> usize {
-        if n == 0 { 0 } else { (self.next() % n as u64) as usize }
+        if n == 0 { 0 } else { (self.word() % n as u64) as usize }
     }
 
     pub fn chance(&mut self, one_in: usize) -> bool {
@@ -240,7 +240,7 @@ impl Generator<'_> {
         let kind = self.rng.below(4);
         let number = *self.rng.pick(&[0.0, -0.0, 1.0, -1.0, 2.0, 0.5, 3.0, f64::INFINITY, f64::NAN]);
         let axis = self.rng.below(shape.len());
-        let site = self.rng.next() as u32;
+        let site = self.rng.word() as u32;
         let mut b = GraphBuilder::new(self.graph, prov);
         match kind {
             0 => {
@@ -284,12 +284,10 @@ impl Generator<'_> {
     }
 
     fn ends(&mut self) {
-        let mut named = 0;
         let last: Vec<ValueId> = self.values.iter().rev().take(6).copied().collect();
-        for value in last {
-            let output = Output { name: format!("y{named}"), value, weight: None, span: Span::NONE };
+        for (i, value) in last.into_iter().enumerate() {
+            let output = Output { name: format!("y{i}"), value, weight: None, span: Span::NONE };
             self.graph.outputs.push(output);
-            named += 1;
         }
         let reads: Vec<_> = self.graph.ids().collect();
         for id in reads {

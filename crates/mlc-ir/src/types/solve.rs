@@ -24,6 +24,9 @@ const SAMPLES: u64 = 768;
 
 type Monomial = Vec<(Atom, u32)>;
 
+/// A name, its value, and the new name in the value with the divisor it stands beside.
+type Solved = (Symbol, Dim, Option<(Symbol, Dim)>);
+
 pub(super) struct Solver<'f> {
     facts: &'f DimFacts,
     /// In the order found: each dim has none of the names of the entries before it.
@@ -113,7 +116,7 @@ impl<'f> Solver<'f> {
     }
 
     /// `p % d == 0` as `name = d*q - rest`, with the new name `q` and `d`.
-    fn divisibility(&self, p: &Dim, zero: &Dim) -> Option<(Symbol, Dim, Option<(Symbol, Dim)>)> {
+    fn divisibility(&self, p: &Dim, zero: &Dim) -> Option<Solved> {
         if !zero.is_const(0) {
             return None;
         }

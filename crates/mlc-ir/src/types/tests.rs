@@ -79,7 +79,7 @@ fn llama_heads_and_caches() {
     holds(&f, "batch*time*heads*(d/heads) == batch*time*d");
     fails(&f, "time == n");
     let b = fails(&f, "time+n < limit");
-    assert_eq!(b[&*"time"] + b[&*"n"], b[&*"limit"]);
+    assert_eq!(b["time"] + b["n"], b["limit"]);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn unet_skips_fit_by_divisibility() {
     // Too weak a fact gives a size for which it goes wrong.
     let weak = facts("h", &["h % 4 == 0"]);
     let b = fails(&weak, "8*(h/8) == h");
-    assert_eq!(b[&*"h"] % 8, 4);
+    assert_eq!(b["h"] % 8, 4);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn facts_of_one_relation_prove_no_other() {
 fn counterexamples_satisfy_far_facts() {
     let f = facts("batch h", &["100 <= batch", "h % 32 == 0", "h == 4*batch+k"]);
     let b = fails(&f, "h % 128 == 0");
-    assert!(b[&*"batch"] >= 100 && b[&*"h"] % 32 == 0, "{b:?}");
+    assert!(b["batch"] >= 100 && b["h"] % 32 == 0, "{b:?}");
     // Nothing is said where nothing is known: this has no small counterexample.
     let f = facts("a b", &[]);
     assert_eq!(prove(&f, "a*a*a+b*b*b != 1729*1000003"), Proof::Unknown);

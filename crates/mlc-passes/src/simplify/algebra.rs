@@ -68,9 +68,9 @@ fn product(g: &Rewriter<'_>, node: &Node) -> Option<Rewrite> {
     for (a, b) in [(x, y), (y, x)] {
         match g.splat(b).and_then(Literal::as_scalar) {
             // x * 1 = x
-            Some(c) if c == 1.0 => return Some(Rewrite::Value(a)),
+            Some(1.0) => return Some(Rewrite::Value(a)),
             // x * -1 = -x
-            Some(c) if c == -1.0 => return Some(map(ScalarFn::Neg, &[a])),
+            Some(-1.0) => return Some(map(ScalarFn::Neg, &[a])),
             _ => {}
         }
     }

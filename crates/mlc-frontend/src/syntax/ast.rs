@@ -168,6 +168,7 @@ pub struct Dataset {
 pub type DatasetMember = Documented<DatasetMemberKind>;
 
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are fields")]
 pub enum DatasetMemberKind {
     Field(Field),
     Error,
@@ -505,6 +506,7 @@ pub struct IndexItem {
 }
 
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "slices are rare in memory and plain to match unboxed")]
 pub enum IndexKind {
     /// `..`: all axes that no other item names.
     Rest,

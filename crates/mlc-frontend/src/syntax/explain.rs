@@ -211,8 +211,8 @@ fn wanted(around: &Around<'_>) -> String {
 /// After an operand many things may follow; keep those that say what the brackets around it want.
 fn after_operand(words: &mut Vec<&str>) {
     let closes = |w: &&str| matches!(*w, "`)`" | "`]`" | "`{`" | "`in`");
-    if words.iter().any(|w| closes(&w)) {
-        words.retain(|w| closes(&w) || *w == "`,`");
+    if words.iter().any(&closes) {
+        words.retain(|w| closes(w) || *w == "`,`");
     } else if words.contains(&"the end of the line") {
         *words = vec!["an operator", "the end of the line"];
     }

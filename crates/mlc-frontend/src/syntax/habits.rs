@@ -117,7 +117,7 @@ fn form(around: &Around<'_>) -> Option<(String, String)> {
             "name each parameter; a variable number of things is a list: `layers: [model]`",
         );
     }
-    if found == "<" && matches!(before.parse::<mlc_ir::DType>(), Ok(_)) {
+    if found == "<" && before.parse::<mlc_ir::DType>().is_ok() {
         return both("dims stand in square brackets", "write `f32[batch, 784]`");
     }
     if found == "{" && (around.expects(Rule::expr) || around.expects(Rule::number)) {

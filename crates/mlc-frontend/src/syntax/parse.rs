@@ -200,8 +200,8 @@ fn chunk_range(chunk: &Chunk, tokens: &[Token]) -> Range<usize> {
 fn docs_before<'t>(text: &str, tokens: &'t [Token], i: usize) -> impl DoubleEndedIterator<Item = &'t Token> {
     let above = &tokens[..i.min(tokens.len())];
     let start = above.iter().rposition(|t| {
-        !matches!(t.kind, TokenKind::Newline | TokenKind::Doc)
-            && !(t.kind == TokenKind::Op && t.text(text) == ";")
+        !(matches!(t.kind, TokenKind::Newline | TokenKind::Doc)
+            || t.kind == TokenKind::Op && t.text(text) == ";")
     });
     // A doc comment at the end of a line belongs to that line, not to what follows.
     let start = start

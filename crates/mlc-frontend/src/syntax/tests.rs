@@ -190,9 +190,8 @@ fn survive(text: &str) {
 
 #[test]
 fn truncated_programs_survive() {
-    for (_, text) in cases("programs")
-        .into_iter()
-        .filter(|(name, _)| ["10_dqn", "16_pipeline", "17_param_groups"].contains(&&**name))
+    for (_, text) in
+        cases("programs").into_iter().filter(|(name, _)| ["10_dqn", "17_param_groups"].contains(&&**name))
     {
         for end in (0..text.len()).filter(|&i| text.is_char_boundary(i)) {
             survive(&text[..end]);
@@ -212,7 +211,7 @@ fn mutated_programs_survive() {
     };
     const BYTES: &[u8] = b"(){}[]\"\\/\n;:,.=<>-+*@%abz019_ \t#'&|!\xc3\xa9";
     for (_, text) in cases("programs") {
-        for _ in 0..40 {
+        for _ in 0..12 {
             let mut bytes = text.clone().into_bytes();
             for _ in 0..=random(6) {
                 let at = random(bytes.len());
@@ -326,7 +325,7 @@ fn lazily_parsed_items_are_the_same() {
 #[test]
 fn huge_items_are_refused() {
     let p =
-        parse(mlc_diag::SourceId(0), &format!("x = 1\nmodel A {{\n{}}}\ny = 2\n", "a b c\n".repeat(200_000)));
+        parse(mlc_diag::SourceId(0), &format!("x = 1\nmodel A {{\n{}}}\ny = 2\n", "a b c\n".repeat(100_000)));
     let codes: Vec<_> = p.diagnostics.iter().map(|d| d.code).collect();
     assert_eq!((codes, p.file.items.len()), (vec!["E0111"], 3));
 }

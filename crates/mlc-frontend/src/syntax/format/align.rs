@@ -7,7 +7,8 @@
 //! Only lines that fit on one line even with the padding take part, so that alignment never causes a break.
 
 use super::WIDTH;
-use super::layout::{Layout, Row, width};
+use super::layout::{Layout, width};
+use super::rows::Row;
 use super::tree::{Block, Line, Node};
 
 /// How much the widths in one column may differ.

@@ -15,6 +15,7 @@
 
 mod align;
 mod layout;
+mod rows;
 mod tree;
 
 use mlc_diag::{Diagnostics, SourceId};

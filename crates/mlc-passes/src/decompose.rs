@@ -9,6 +9,7 @@
 //! - D3: no contraction over an empty axis (zeros), and no concat with empty parts, of one part, or of more
 //!   parts than a kernel takes arguments.
 //! - D4: no pad of a tensor without elements (the fill), no scatter from one (its first operand).
+//! - D5: a scatter in f16 or bf16 adds in f32 and rounds once.
 //!
 //! ```text
 //! %1 = reduce %0 {kind=sum, axes=[0,2]}        %1 = reduce %0 {kind=sum, axes=[2]}
@@ -18,7 +19,7 @@
 use mlc_diag::{Diagnostic, Diagnostics};
 use mlc_ir::graph::{Graph, GraphBuilder, Node, Stage, ValueId};
 use mlc_ir::lower::{count, extents};
-use mlc_ir::op::{Concat, Contract, Literal, Op, Pad, ReduceKind};
+use mlc_ir::op::{Concat, Contract, Literal, Op, Pad, ReduceKind, ScatterAdd};
 use mlc_ir::{DType, Dim, Shape, Type};
 use smallvec::smallvec;
 
@@ -68,7 +69,7 @@ fn replacement(graph: &mut Graph, node: &Node) -> R<Option<ValueId>> {
         Op::Contract(c) => contract(&mut b, c, ty, operands[0]),
         Op::Concat(c) => concat(&mut b, c, operands),
         Op::Pad(p) => pad(&mut b, p, ty, operands),
-        Op::ScatterAdd(_) => scatter(&mut b, operands),
+        Op::ScatterAdd(s) => scatter(&mut b, s, operands),
         _ => Ok(None),
     }
 }
@@ -202,7 +203,17 @@ fn pad(b: &mut GraphBuilder<'_>, p: &Pad, ty: &Type, operands: &[ValueId]) -> R<
     b.broadcast(operands[1], ty.shape.clone(), vec![]).map(Some)
 }
 
-fn scatter(b: &mut GraphBuilder<'_>, operands: &[ValueId]) -> R<Option<ValueId>> {
-    let src = operands[operands.len() - 1];
-    Ok(if size(b, src)? == 0 { Some(operands[0]) } else { None })
+fn scatter(b: &mut GraphBuilder<'_>, s: &ScatterAdd, operands: &[ValueId]) -> R<Option<ValueId>> {
+    let (x, src) = (operands[0], operands[operands.len() - 1]);
+    if size(b, src)? == 0 {
+        return Ok(Some(x));
+    }
+    let dtype = b.ty(x).dtype;
+    if !matches!(dtype, DType::F16 | DType::BF16) {
+        return Ok(None);
+    }
+    let (wide, wide_src) = (b.cast(x, DType::F32)?, b.cast(src, DType::F32)?);
+    let indices = &operands[1..operands.len() - 1];
+    let y = b.scatter_add(wide, s.axes.clone(), indices, wide_src, s.wrap)?;
+    b.cast(y, dtype).map(Some)
 }

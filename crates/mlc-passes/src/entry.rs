@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use mlc_diag::Diagnostics;
+use mlc_diag::{Diagnostic, Diagnostics};
 use mlc_ir::graph::Graph;
+use mlc_ir::loops::verify::verify_plan;
 use mlc_ir::loops::{Kernel, LoopProgram, Plan, Role};
 use mlc_ir::program::StateLayout;
 
@@ -50,6 +51,13 @@ pub fn lower_entry_with(
     order::order(&mut program);
     let Planned { plan, memory, decisions: more } = plan_memory(program, layout, scratch);
     decisions.extend(more);
+    // As the pass manager does with graphs: always in debug and test builds, where compile time matters less.
+    if cfg!(debug_assertions) {
+        let violations = verify_plan(&plan);
+        if !violations.is_empty() {
+            return Err(Diagnostics(violations.into_iter().map(Diagnostic::from).collect()));
+        }
+    }
     Ok(Lowered { plan, memory, decisions })
 }
 

@@ -27,7 +27,7 @@ pub fn candidates(kernel: &Kernel) -> Vec<ArgId> {
     let fits = |arg: &ArgId| {
         let read = kernel.arg(*arg);
         read.len == written.len
-            && read.dtype.size() == written.dtype.size()
+            && read.dtype == written.dtype
             && !outside.contains(arg)
             && loads(&body.exprs)
                 .filter(|l| l.arg == *arg)

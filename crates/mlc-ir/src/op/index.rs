@@ -136,6 +136,11 @@ impl OpDef for ScatterAdd {
         cx.arity(Self::NAME, 2 + self.axes.len(), operands)?;
         let want = gathered(cx, Self::NAME, &self.axes, operands)?;
         let (x, src) = (&operands[0], &operands[operands.len() - 1]);
+        if x.dtype == DType::Bool {
+            return Err(cx
+                .error("E0203", "`scatter_add` does not take bool", operands)
+                .hint("cast it first: `x.cast(f32)`"));
+        }
         if src.dtype != x.dtype || src.rank() != want.len() {
             let title = format!(
                 "`scatter_add` into {x} takes a source of rank {} and dtype {}, this is {src}",

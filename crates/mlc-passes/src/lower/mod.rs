@@ -18,7 +18,8 @@ use std::sync::Arc;
 use mlc_diag::{Diagnostic, Diagnostics};
 use mlc_ir::graph::{Graph, Stage, ValueId};
 use mlc_ir::loops::{
-    Buffer, BufferId, BufferSlice, Call, CallId, Const, ConstId, KernelId, LoopProgram, Prov, Role,
+    ArgId, Buffer, BufferId, BufferSlice, Call, CallId, Const, ConstId, KernelId, LoopProgram, Prov, Role,
+    kernel_key,
 };
 use mlc_ir::lower::{count, extents, prov};
 use mlc_ir::op::{Literal, Op};
@@ -81,17 +82,23 @@ fn program(
     for (at, &i) in order.iter().enumerate() {
         call_of[i] = CallId(at as u32);
     }
-    let mut shared: FxHashMap<String, KernelId> = FxHashMap::default();
+    let mut shared: FxHashMap<[u8; 32], (KernelId, Vec<ArgId>)> = FxHashMap::default();
     let mut names: FxHashSet<Arc<str>> = FxHashSet::default();
     let after = steps.hazards_before();
     for &i in order {
         let step = &steps.list[i];
-        let kernel = *shared.entry(steps::kernel_key(&step.kernel)).or_insert_with(|| {
+        let key = kernel_key(&step.kernel);
+        let (kernel, canonical) = shared.entry(key.hash).or_insert_with(|| {
             let mut kernel = step.kernel.clone();
             kernel.name = unique(&mut names, &kernel.name);
             program.kernels.push(kernel);
-            KernelId(program.kernels.len() as u32 - 1)
+            (KernelId(program.kernels.len() as u32 - 1), key.args.clone())
         });
+        // Equal kernels may number their arguments differently: they agree in canonical order.
+        let mut args = args_of[i].clone();
+        for (theirs, ours) in canonical.iter().zip(&key.args) {
+            args[theirs.ix()] = args_of[i][ours.ix()];
+        }
         let whole = |buffer: BufferId| {
             let len = program.buffers[buffer.ix()].len;
             BufferSlice { buffer, offset: 0, len }
@@ -100,8 +107,8 @@ fn program(
         after.sort();
         after.dedup();
         program.calls.push(Call {
-            kernel,
-            args: args_of[i].iter().map(|&b| whole(b)).collect(),
+            kernel: *kernel,
+            args: args.iter().map(|&b| whole(b)).collect(),
             donates: vec![],
             after,
             prov: step.prov.clone(),

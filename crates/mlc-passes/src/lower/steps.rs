@@ -2,12 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::Arc;
 
 use mlc_diag::Diagnostic;
 use mlc_ir::DType;
 use mlc_ir::graph::ValueId;
-use mlc_ir::loops::{Arg, ArgId, AxisId, BufferId, CopyMap, Index, Kernel, Kind, LoopBody, Mode, Prov, Tail};
+use mlc_ir::loops::{Arg, ArgId, AxisId, BufferId, CopyMap, Index, Kernel, Kind, Mode, Prov};
 use mlc_ir::lower::{Draft, Homes, Rule, copy_kernel, count, map_kernel, prov};
 
 use super::storage::Storage;
@@ -183,40 +182,4 @@ pub fn alias(kernel: &mut Kernel, arg: ArgId) -> bool {
         last.may_alias = Some(arg);
     }
     fits
-}
-
-/// Equal for kernels that do the same: everything but names and provenance.
-pub fn kernel_key(kernel: &Kernel) -> String {
-    let mut k = kernel.clone();
-    k.name = Arc::from("");
-    k.prov.clear();
-    for arg in &mut k.args {
-        arg.name = Arc::from("");
-    }
-    match &mut k.kind {
-        Kind::Loop(body) => forget(body),
-        Kind::Contract(c) => {
-            for e in c.lhs.exprs.iter_mut().chain(&mut c.rhs.exprs) {
-                e.prov = 0;
-            }
-            forget(&mut c.epilogue);
-        }
-        Kind::ScatterAdd(s) => {
-            s.prov = 0;
-            forget(&mut s.body);
-        }
-        Kind::Copy(_) => {}
-    }
-    format!("{k:?}")
-}
-
-fn forget(body: &mut LoopBody) {
-    body.exprs.iter_mut().for_each(|e| e.prov = 0);
-    body.reds.iter_mut().for_each(|r| r.prov = 0);
-    body.stores.iter_mut().for_each(|s| s.prov = 0);
-    for t in &mut body.tails {
-        match t {
-            Tail::Col { prov, .. } | Tail::RowScalar { prov, .. } => *prov = 0,
-        }
-    }
 }

@@ -151,7 +151,11 @@ fn check_values(name: &str, g: &Graph, l: &Lowered, layout: &StateLayout, feed: 
 fn random_graphs_agree_with_the_evaluator_and_their_plans() {
     let (mut compared, mut refused) = (0, 0);
     for seed in 0..400 {
-        let shape = GraphShape { symbols: false, nodes: 6 + seed as usize % 40, ..GraphShape::default() };
+        use DType::*;
+        let dtypes =
+            [vec![F32, F32, I64, Bool], vec![F32, F64, U8], vec![F16, F32, I32], vec![BF16, F32, I8]];
+        let dtypes = dtypes[seed as usize % 4].clone();
+        let shape = GraphShape { symbols: false, nodes: 6 + seed as usize % 40, dtypes };
         let mut g = random_graph(seed, &shape);
         let (layout, feed) = (layout_of(&g), random_feed(&g, seed));
         bound(&mut g);
@@ -491,4 +495,19 @@ fn kernels_of_a_perceptron_step() {
     assert_eq!(l.program().kernels.len(), l.program().calls.len());
     let copies = l.decisions.iter().filter(|d| d.verdict == "copied").count();
     assert_eq!(copies, 0, "every state is updated in place");
+}
+
+#[test]
+fn equal_layers_share_kernels() {
+    let mut h = Hand::new();
+    let mut x = h.input("x", DType::F32, &[4, 8]);
+    for i in 0..5 {
+        let w = h.state(&format!("{i}.weight"), &[8, 8]);
+        let mut b = h.b();
+        let y = b.contract(x, w, vec![], vec![(1, 1)]).unwrap();
+        x = b.map(ScalarFn::Tanh, &[y]).unwrap();
+    }
+    h.output("y", x);
+    let l = h.check();
+    assert_eq!((l.program().kernels.len(), l.program().calls.len()), (2, 10));
 }

@@ -1,3 +1,6 @@
-//! The integration tests of mlc.
+//! The integration tests of mlc: one binary, whose cases are data.
 
 mod docs;
+mod library;
+mod tidy;
+mod train;

@@ -45,7 +45,7 @@ pub trait Engine {
     fn scalars(&self, call: &Self::Call) -> Vec<Scalar>;
 
     /// Their values after the last run of this entry.
-    fn read_scalars(&self, call: &Self::Call, values: &mut Vec<f64>);
+    fn read_scalars(&mut self, call: &Self::Call, values: &mut Vec<f64>);
 
     fn states(&self) -> Vec<StateDecl>;
 

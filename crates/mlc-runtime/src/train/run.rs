@@ -108,7 +108,7 @@ pub fn validate<E: Engine>(
 ) -> Result<ValidationReport, Diagnostics> {
     let spec = &program.trains[index];
     let Some(data) = &spec.validate else {
-        return Err(Diagnostic::error("E0401", format!("`{}` has no `validate` data", spec.name))
+        return Err(Diagnostic::error("E0480", format!("`{}` has no `validate` data", spec.name))
             .label(spec.span, "this block")
             .hint("add `validate = ..`")
             .into());
@@ -226,7 +226,7 @@ impl<C: Clone> Run<'_, C> {
             (Some(e), Some(n)) => Some(e.saturating_mul(n)),
             (Some(_), None) => {
                 let d = Diagnostic::error(
-                    "E0402",
+                    "E0481",
                     format!("`{}` has no data, so an epoch has no end", self.spec.name),
                 );
                 return Err(d
@@ -241,7 +241,7 @@ impl<C: Clone> Run<'_, C> {
             (Some(n), None) | (None, Some(n)) => Ok(n),
             (None, None) => {
                 let d = Diagnostic::error(
-                    "E0402",
+                    "E0481",
                     format!("`{}` does not say how long to train", self.spec.name),
                 );
                 Err(d.label(self.spec.span, "this block").hint("add `epochs = ..` or `steps = ..`").into())

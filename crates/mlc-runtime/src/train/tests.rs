@@ -42,7 +42,7 @@ impl Engine for Counter {
         ["loss", "metric.rows"].map(|n| Scalar { name: n.into(), weight: Some(call.1 as u64) }).to_vec()
     }
 
-    fn read_scalars(&self, _: &Self::Call, values: &mut Vec<f64>) {
+    fn read_scalars(&mut self, _: &Self::Call, values: &mut Vec<f64>) {
         values.clear();
         values.extend([self.last.0, self.last.1]);
     }

@@ -1,0 +1,112 @@
+//! An entry for one binding of its dims: the pipeline run to its end.
+
+use std::sync::Arc;
+
+use mlc_diag::{Diagnostic, Diagnostics};
+use mlc_ir::graph::Graph;
+use mlc_ir::loops::{BufferId, Plan};
+use mlc_ir::program::Entry;
+use mlc_ir::{Binding, DType, Symbol};
+use mlc_passes::plan_memory::MemoryReport;
+use mlc_passes::pipeline::{Options, pipeline};
+use mlc_passes::{Decision, PassManager};
+use mlc_runtime::exec::Backend;
+use mlc_runtime::exec::Executable;
+
+use crate::Program;
+
+/// What identifies a bound entry in a program.
+pub(crate) type Key = (String, Binding);
+
+/// A tensor that goes in or comes out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Port {
+    pub name: Symbol,
+    pub dtype: DType,
+    pub shape: Vec<usize>,
+    /// `None` for an input that nothing reads.
+    pub buffer: Option<BufferId>,
+    /// For scalar outputs: see [`mlc_ir::graph::Output::weight`].
+    pub weight: Option<u64>,
+}
+
+/// Machine code for an entry at these sizes, with what it reads and returns.
+pub struct BoundEntry {
+    pub name: String,
+    pub binding: Binding,
+    pub inputs: Vec<Port>,
+    pub outputs: Vec<Port>,
+    pub plan: Arc<Plan>,
+    text: String,
+    /// Peak memory by part, and the lines alive at it.
+    pub memory: MemoryReport,
+    pub executable: Arc<dyn Executable>,
+    /// Why things were fused, copied or placed as they are.
+    pub decisions: Vec<Decision>,
+}
+
+impl BoundEntry {
+    pub(crate) fn compile(program: &Program, entry: &Entry, binding: &Binding) -> Result<BoundEntry, Diagnostics> {
+        let mut graph = entry.graph.clone();
+        let report = passes(program, binding).run(&mut graph)?;
+        let mut decisions = report.decisions;
+        let lowered = mlc_passes::lower_entry(&graph, program.layout())?;
+        decisions.extend(lowered.decisions.iter().cloned());
+        let text = mlc_passes::plan_text(&lowered);
+        let plan = Arc::new(lowered.plan);
+        let executable = program.backend().compile(plan.clone())?;
+        Ok(BoundEntry {
+            name: entry.name.clone(),
+            binding: binding.clone(),
+            inputs: inputs(entry, &plan, binding)?,
+            outputs: outputs(&graph, &plan)?,
+            plan,
+            memory: lowered.memory,
+            text,
+            executable,
+            decisions,
+        })
+    }
+}
+
+/// The passes of this program's options, up to the graph that is lowered.
+pub(crate) fn passes<'p>(program: &Program, binding: &Binding) -> PassManager<'p> {
+    let options = Options { place: program.place().clone(), binding: binding.clone() };
+    pipeline(&options).verify(cfg!(debug_assertions))
+}
+
+fn inputs(entry: &Entry, plan: &Plan, binding: &Binding) -> Result<Vec<Port>, Diagnostics> {
+    let port = |i: &mlc_ir::program::InputDecl| {
+        let shape = i.ty.shape.iter().map(|d| d.eval(binding).and_then(|n| usize::try_from(n).ok()));
+        Some(Port {
+            name: i.name.clone(),
+            dtype: i.ty.dtype,
+            shape: shape.collect::<Option<_>>()?,
+            buffer: plan.program.buffer_named(&i.name),
+            weight: None,
+        })
+    };
+    let unbound = |i: &mlc_ir::program::InputDecl| Diagnostic::bug(format!("`{}` has an unbound dim: {}", i.name, i.ty));
+    entry.inputs.iter().map(|i| port(i).ok_or_else(|| unbound(i).into())).collect()
+}
+
+fn outputs(graph: &Graph, plan: &Plan) -> Result<Vec<Port>, Diagnostics> {
+    let mut ports = vec![];
+    for out in &graph.outputs {
+        let ty = graph.ty(out.value);
+        let buffer = plan.program.buffer_named(&out.name);
+        let (Some(shape), Some(_)) = (ty.bound_shape(), buffer) else {
+            return Err(Diagnostic::bug(format!("no buffer for the output `{}` ({ty})", out.name)).into());
+        };
+        let weight = out.weight.as_ref().and_then(|d| d.as_const()).and_then(|n| u64::try_from(n).ok());
+        ports.push(Port { name: out.name.as_str().into(), dtype: ty.dtype, shape, buffer, weight });
+    }
+    Ok(ports)
+}
+
+impl BoundEntry {
+    /// The plan as text: arenas, places, calls.
+    pub fn plan_text(&self) -> String {
+        self.text.clone()
+    }
+}

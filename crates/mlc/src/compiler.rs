@@ -1,0 +1,244 @@
+//! From a file to a [`Program`]: options in, checked entries out.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use mlc_cpu::CpuBackend;
+use mlc_diag::{Diagnostic, Diagnostics, SourceMap};
+use mlc_frontend::{DiskLoader, FileLoader};
+use mlc_ir::program::{Entry, StateLayout};
+use mlc_ir::{Binding, Device};
+use mlc_passes::Place;
+
+use crate::bound::{BoundEntry, Key};
+use crate::session::{Seed, Session};
+use crate::{Error, Target};
+
+/// Options of a compilation. Every method returns the compiler, so that calls chain.
+#[derive(Debug, Clone, Default)]
+pub struct Compiler {
+    pub(crate) target: Target,
+    pub(crate) dims: Binding,
+    pub(crate) devices: BTreeMap<String, Device>,
+    pub(crate) precision: Option<String>,
+    pub(crate) explicit_transfers: Option<bool>,
+    pub(crate) model: Option<String>,
+    pub(crate) strict: bool,
+}
+
+impl Compiler {
+    pub fn new() -> Compiler {
+        Compiler::default()
+    }
+
+    pub fn target(mut self, target: Target) -> Self {
+        self.target = target;
+        self
+    }
+
+    /// Binds a dim that neither data nor inputs bind.
+    pub fn dim(mut self, name: &str, size: i64) -> Self {
+        self.dims.insert(name.into(), size);
+        self
+    }
+
+    /// Puts what the file places on `name` (`left`, `cuda:1`) on another device.
+    pub fn device(mut self, name: &str, device: Device) -> Self {
+        self.devices.insert(name.into(), device);
+        self
+    }
+
+    /// Overrides the train block's precision: `f32`, `mixed(f16)`, `mixed(bf16)`.
+    pub fn precision(mut self, precision: &str) -> Self {
+        self.precision = Some(precision.into());
+        self
+    }
+
+    /// Makes every transfer that is not spelled `.to` an error.
+    pub fn explicit_transfers(mut self, explicit: bool) -> Self {
+        self.explicit_transfers = Some(explicit);
+        self
+    }
+
+    /// The model whose entries are wanted, where a file has several.
+    pub fn model(mut self, name: &str) -> Self {
+        self.model = Some(name.into());
+        self
+    }
+
+    /// Computes contractions in one fixed order: the same bits on every machine.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// # Errors
+    /// Everything that is wrong with the file, as far as it can be found at once.
+    pub fn compile_file(&self, path: impl AsRef<Path>) -> Result<Program, Error> {
+        self.compile_with(&DiskLoader, path.as_ref())
+    }
+
+    /// Compiles a text that is not in a file; `use` and data paths start at the working directory.
+    ///
+    /// # Errors
+    /// As [`Compiler::compile_file`].
+    pub fn compile_source(&self, name: &str, text: &str) -> Result<Program, Error> {
+        let loader = mlc_frontend::MemoryLoader::new().with(name, text);
+        self.compile_with(&loader, Path::new(name))
+    }
+
+    /// Compiles with files from anywhere.
+    ///
+    /// # Errors
+    /// As [`Compiler::compile_file`].
+    pub fn compile_with(&self, loader: &(dyn FileLoader + Sync), path: &Path) -> Result<Program, Error> {
+        let device = self.target.device().map_err(Error::plain)?;
+        let options = mlc_frontend::Options {
+            model: self.model.clone(),
+            devices: self.devices.iter().map(|(n, d)| (n.clone(), *d)).collect(),
+            ..Default::default()
+        };
+        let checked = mlc_frontend::compile(loader, path, &options);
+        let sources = checked.sources;
+        let Some(program) = checked.program.filter(|_| !checked.diagnostics.has_errors()) else {
+            return Err(Error { diagnostics: checked.diagnostics, sources });
+        };
+        let backend = Arc::new(CpuBackend::from_env(self.strict).map_err(Error::plain)?);
+        let place = self.place(device);
+        let mut placed = program.states.clone();
+        for s in &mut placed {
+            s.ty.device = Some(s.ty.device.map_or(device, |d| place.remap.get(&d).copied().unwrap_or(d)));
+            if s.ty.device.is_some_and(|d| d.kind != device.kind) {
+                let missing = crate::target::missing(s.ty.device.unwrap_or(device));
+                return Err(Error::new(missing.label(s.span, "placed here"), &sources));
+            }
+        }
+        let inner = Inner {
+            ir: program,
+            layout: StateLayout::new(&placed),
+            place,
+            options: self.clone(),
+            device,
+            backend,
+            warnings: checked.diagnostics,
+            sources,
+            bound: Mutex::default(),
+        };
+        Ok(Program(Arc::new(inner)))
+    }
+
+    /// Where things go: the target, remapped devices, whether transfers must be spelled.
+    fn place(&self, device: Device) -> Place {
+        let mut place = Place::on(device);
+        place.explicit = self.explicit_transfers.unwrap_or(false);
+        // Names of `device` items are the front end's; what is spelled as a device is remapped here.
+        place.remap = self.devices.iter().filter_map(|(from, to)| Some((from.parse().ok()?, *to))).collect();
+        place
+    }
+}
+
+/// A compiled file: entries that are bound to sizes and lowered to machine code when they are first
+/// used, at most once for each binding. Cloning shares it.
+#[derive(Clone)]
+pub struct Program(Arc<Inner>);
+
+pub(crate) struct Inner {
+    ir: mlc_ir::program::Program,
+    options: Compiler,
+    device: Device,
+    backend: Arc<CpuBackend>,
+    layout: StateLayout,
+    place: Place,
+    warnings: Diagnostics,
+    sources: Arc<SourceMap>,
+    bound: Mutex<BTreeMap<Key, Arc<BoundEntry>>>,
+}
+
+impl Program {
+    /// Entries, state layout, data and training specifications.
+    pub fn ir(&self) -> &mlc_ir::program::Program {
+        &self.0.ir
+    }
+
+    pub fn sources(&self) -> &Arc<SourceMap> {
+        &self.0.sources
+    }
+
+    /// What was noticed and is no error.
+    pub fn warnings(&self) -> &Diagnostics {
+        &self.0.warnings
+    }
+
+    pub fn options(&self) -> &Compiler {
+        &self.0.options
+    }
+
+    /// Where everything goes that the file does not place.
+    pub fn device(&self) -> Device {
+        self.0.device
+    }
+
+    pub(crate) fn backend(&self) -> &CpuBackend {
+        &self.0.backend
+    }
+
+    /// Where every state lies, the same for all entries.
+    pub fn layout(&self) -> &StateLayout {
+        &self.0.layout
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.0.place
+    }
+
+    pub(crate) fn error(&self, ds: impl Into<Diagnostics>) -> Error {
+        Error::new(ds, &self.0.sources)
+    }
+
+    /// State of its own, freshly initialised from the seed.
+    ///
+    /// # Errors
+    /// Where memory cannot be had.
+    pub fn session(&self, seed: Seed) -> Result<Session, Error> {
+        Session::new(self, seed)
+    }
+
+    /// An entry by name.
+    ///
+    /// # Errors
+    /// Names the entries there are.
+    pub fn entry(&self, name: &str) -> Result<&Entry, Error> {
+        self.find_entry(name).map_err(|d| self.error(d))
+    }
+
+    pub(crate) fn find_entry(&self, name: &str) -> Result<&Entry, Diagnostic> {
+        self.0.ir.entry(name).ok_or_else(|| {
+            let names: Vec<&str> = self.0.ir.entries.iter().map(|e| e.name.as_str()).collect();
+            let d = Diagnostic::error("E0903", format!("there is no entry `{name}`"));
+            d.note(format!("entries: {}", names.join(", ")))
+        })
+    }
+
+    /// An entry compiled for these dims; compiled once.
+    ///
+    /// # Errors
+    /// Unbound dims, checks that fail for these sizes, memory.
+    pub fn bind(&self, name: &str, binding: &Binding) -> Result<Arc<BoundEntry>, Error> {
+        self.bind_entry(name, binding).map_err(|ds| self.error(ds))
+    }
+
+    pub(crate) fn bind_entry(&self, name: &str, binding: &Binding) -> Result<Arc<BoundEntry>, Diagnostics> {
+        let key: Key = (name.to_string(), binding.clone());
+        if let Some(found) = self.lock().get(&key) {
+            return Ok(found.clone());
+        }
+        let bound = Arc::new(BoundEntry::compile(self, self.find_entry(name)?, binding)?);
+        Ok(self.lock().entry(key).or_insert(bound).clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Arc<BoundEntry>>> {
+        // The map is only ever inserted into: a panic elsewhere cannot have left it half changed.
+        self.0.bound.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}

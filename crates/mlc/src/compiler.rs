@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use mlc_cpu::CpuBackend;
 use mlc_diag::{Diagnostic, Diagnostics, SourceMap};
-use mlc_frontend::{DiskLoader, FileLoader};
+use mlc_frontend::build::{DiskLoader, FileLoader, MemoryLoader};
 use mlc_ir::program::{Entry, StateLayout};
 use mlc_ir::{Binding, Device};
 use mlc_passes::Place;
@@ -84,7 +84,7 @@ impl Compiler {
     /// # Errors
     /// As [`Compiler::compile_file`].
     pub fn compile_source(&self, name: &str, text: &str) -> Result<Program, Error> {
-        let loader = mlc_frontend::MemoryLoader::new().with(name, text);
+        let loader = MemoryLoader::new().with(name, text);
         self.compile_with(&loader, Path::new(name))
     }
 
@@ -94,12 +94,12 @@ impl Compiler {
     /// As [`Compiler::compile_file`].
     pub fn compile_with(&self, loader: &(dyn FileLoader + Sync), path: &Path) -> Result<Program, Error> {
         let device = self.target.device().map_err(Error::plain)?;
-        let options = mlc_frontend::Options {
+        let options = mlc_frontend::build::Options {
             model: self.model.clone(),
             devices: self.devices.iter().map(|(n, d)| (n.clone(), *d)).collect(),
             ..Default::default()
         };
-        let checked = mlc_frontend::compile(loader, path, &options);
+        let checked = mlc_frontend::build::compile(loader, path, &options);
         let sources = checked.sources;
         let Some(program) = checked.program.filter(|_| !checked.diagnostics.has_errors()) else {
             return Err(Error { diagnostics: checked.diagnostics, sources });

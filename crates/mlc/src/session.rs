@@ -13,7 +13,6 @@ use mlc_ir::{Binding, DType};
 use mlc_runtime::HostTensor;
 use mlc_runtime::exec::{self, StateStore};
 use mlc_runtime::files::Cache;
-use mlc_runtime::host::Bytes;
 use mlc_runtime::train::{self, Engine, Fed, Observer, RunReport, Scalar, TrainOptions, ValidationReport};
 
 use crate::array::{IntoTensor, Results};
@@ -83,6 +82,7 @@ impl Session {
             (system::SEED, scalar(DType::U64, &seed.0.to_ne_bytes())?),
             (system::ITERATION, scalar(DType::U32, &0u32.to_ne_bytes())?),
             (system::STEP, HostTensor::scalar(0f32)),
+            (system::MICRO, HostTensor::scalar(0f32)),
             (system::TOTAL_STEPS, HostTensor::scalar(0f32)),
         ];
         let present: Vec<_> = seeded.into_iter().filter(|(name, _)| has(name)).collect();
@@ -415,7 +415,13 @@ fn scalar(dtype: DType, bytes: &[u8]) -> Result<HostTensor, Diagnostic> {
 }
 
 fn tensor(dtype: DType, shape: &[usize], bytes: &[u8]) -> Result<HostTensor, Diagnostic> {
-    HostTensor::from_bytes(dtype, shape, Bytes::copy_of(bytes)).map_err(|e| Diagnostic::bug(e.to_string()))
+    let wrong = |e: mlc_runtime::host::ShapeError| Diagnostic::bug(e.to_string());
+    let mut t = HostTensor::zeros(dtype, shape).map_err(wrong)?;
+    if t.bytes().len() != bytes.len() {
+        return Err(Diagnostic::bug(format!("{} bytes for {dtype}{shape:?}", bytes.len())));
+    }
+    t.bytes_mut().copy_from_slice(bytes);
+    Ok(t)
 }
 
 fn to_f64(dtype: DType, bytes: &[u8]) -> f64 {

@@ -105,7 +105,10 @@ impl Compiler {
             return Err(Error { diagnostics: checked.diagnostics, sources });
         };
         let backend = Arc::new(CpuBackend::from_env(self.strict).map_err(Error::plain)?);
-        let place = self.place(device);
+        let mut place = self.place(device);
+        // Also for states that an entry writes and never reads.
+        let annotated = program.states.iter().filter_map(|s| Some((s.path.clone(), s.ty.device?)));
+        place.states = annotated.collect();
         let mut placed = program.states.clone();
         for s in &mut placed {
             s.ty.device = Some(s.ty.device.map_or(device, |d| place.remap.get(&d).copied().unwrap_or(d)));

@@ -204,7 +204,10 @@ impl<C: Clone> Run<'_, C> {
     ) -> Result<RunReport, Diagnostics> {
         let per_epoch = self.feed.batches_per_epoch().map(|b| b.div_ceil(self.spec.accumulate.max(1)));
         let total = self.total_steps(per_epoch)?;
-        engine.write_state(system::TOTAL_STEPS, &HostTensor::scalar(total as f32))?;
+        // Only a program whose schedules ask for it has this state.
+        if engine.states().iter().any(|s| *s.path == *system::TOTAL_STEPS) {
+            engine.write_state(system::TOTAL_STEPS, &HostTensor::scalar(total as f32))?;
+        }
         let planned = Planned { steps: total, steps_per_epoch: per_epoch, done: self.progress.step };
         self.observer.start(&planned);
         let end = self.updates(engine, total, interrupt)?;

@@ -43,8 +43,11 @@ fn functions_and_gradients_are_pytorchs() {
     for entry in &program.ir().entries {
         let Some(name) = entry.name.strip_prefix("case_") else { continue };
         count += 1;
-        let inputs: Vec<(String, HostTensor)> =
-            entry.inputs.iter().map(|i| (i.name.to_string(), tensor(&format!("{name}.{}", i.name)))).collect();
+        let inputs: Vec<(String, HostTensor)> = entry
+            .inputs
+            .iter()
+            .map(|i| (i.name.to_string(), tensor(&format!("{name}.{}", i.name))))
+            .collect();
         let results = match session.call_tensors(&entry.name, &inputs) {
             Ok(results) => results,
             Err(e) => {

@@ -86,9 +86,8 @@ fn every_module_says_what_it_is() {
 
 /// Codes in string literals of one line: `"E0203"`.
 fn codes(text: &str) -> BTreeSet<String> {
-    let is_code = |s: &&str| {
-        s.len() == 5 && s.starts_with(['E', 'W']) && s[1..].bytes().all(|b| b.is_ascii_digit())
-    };
+    let is_code =
+        |s: &&str| s.len() == 5 && s.starts_with(['E', 'W']) && s[1..].bytes().all(|b| b.is_ascii_digit());
     text.split('"').filter(is_code).map(str::to_string).collect()
 }
 

@@ -24,9 +24,7 @@ fn losses(name: &str, options: &TrainOptions) -> Vec<f64> {
         .unwrap_or_else(|e| panic!("{e}"));
     let mut session = program.session(Seed(0)).unwrap_or_else(|e| panic!("{e}"));
     let mut seen = Losses::default();
-    session
-        .train(0, options, &AtomicBool::new(false), &mut seen)
-        .unwrap_or_else(|e| panic!("{e}"));
+    session.train(0, options, &AtomicBool::new(false), &mut seen).unwrap_or_else(|e| panic!("{e}"));
     seen.0
 }
 

@@ -317,11 +317,7 @@ pub const ENTRIES: &[Entry] = &[
         title: "instruction set not available",
         text: "The environment variable `MLC_CPU_FEATURES` names the highest instruction set that CPU code may use: `portable`, `avx2` or `avx512`. It can only lower what the machine has; `mlc devices` lists that. Results are the same on every level, only the time differs.",
     },
-    Entry {
-        code: "E0901",
-        title: "not a target",
-        text: "Targets are `auto`, `cpu`, `cuda` and `cuda:N`.",
-    },
+    Entry { code: "E0901", title: "not a target", text: "Targets are `auto`, `cpu`, `cuda` and `cuda:N`." },
     Entry {
         code: "E0902",
         title: "no such result",
@@ -332,11 +328,7 @@ pub const ENTRIES: &[Entry] = &[
         title: "no such entry",
         text: "Entries are the methods and fns whose parameters are all annotated, and `step` and `validate` of each train block. The note lists them; `mlc check FILE` shows their types.",
     },
-    Entry {
-        code: "E0904",
-        title: "no such input",
-        text: "Inputs are named as the entry's parameters are.",
-    },
+    Entry { code: "E0904", title: "no such input", text: "Inputs are named as the entry's parameters are." },
     Entry {
         code: "E0905",
         title: "no train block",

@@ -7,8 +7,8 @@ use mlc_ir::graph::Graph;
 use mlc_ir::loops::{BufferId, Plan};
 use mlc_ir::program::Entry;
 use mlc_ir::{Binding, DType, Symbol};
-use mlc_passes::plan_memory::MemoryReport;
 use mlc_passes::pipeline::{Options, pipeline};
+use mlc_passes::plan_memory::MemoryReport;
 use mlc_passes::{Decision, PassManager};
 use mlc_runtime::exec::Backend;
 use mlc_runtime::exec::Executable;
@@ -46,7 +46,11 @@ pub struct BoundEntry {
 }
 
 impl BoundEntry {
-    pub(crate) fn compile(program: &Program, entry: &Entry, binding: &Binding) -> Result<BoundEntry, Diagnostics> {
+    pub(crate) fn compile(
+        program: &Program,
+        entry: &Entry,
+        binding: &Binding,
+    ) -> Result<BoundEntry, Diagnostics> {
         let mut graph = entry.graph.clone();
         let report = passes(program, binding).run(&mut graph)?;
         let mut decisions = report.decisions;
@@ -86,7 +90,9 @@ fn inputs(entry: &Entry, plan: &Plan, binding: &Binding) -> Result<Vec<Port>, Di
             weight: None,
         })
     };
-    let unbound = |i: &mlc_ir::program::InputDecl| Diagnostic::bug(format!("`{}` has an unbound dim: {}", i.name, i.ty));
+    let unbound = |i: &mlc_ir::program::InputDecl| {
+        Diagnostic::bug(format!("`{}` has an unbound dim: {}", i.name, i.ty))
+    };
     entry.inputs.iter().map(|i| port(i).ok_or_else(|| unbound(i).into())).collect()
 }
 

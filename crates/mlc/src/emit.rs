@@ -2,9 +2,9 @@
 
 use std::str::FromStr;
 
+use mlc_cpu::Text;
 use mlc_diag::{Diagnostic, Diagnostics, SourceMap};
 use mlc_ir::Binding;
-use mlc_cpu::Text;
 use mlc_ir::graph::{Graph, Stage, print_with_sources};
 use mlc_passes::{Decompose, PassManager};
 
@@ -123,7 +123,9 @@ impl Program {
             EmitKind::Plan => bound()?.plan_text(),
             EmitKind::Clif => self.code(&*bound()?, Text::Clif)?,
             EmitKind::Asm => self.code(&*bound()?, Text::Asm)?,
-            EmitKind::Ast => return Err(self.error(Diagnostic::bug("the syntax tree is a file's, not an entry's"))),
+            EmitKind::Ast => {
+                return Err(self.error(Diagnostic::bug("the syntax tree is a file's, not an entry's")));
+            }
             EmitKind::Cuda | EmitKind::Ptx => {
                 let d = Diagnostic::error("E0590", "this build of mlc has no CUDA back end yet");
                 return Err(self.error(d.hint("emit loops, clif or asm")));

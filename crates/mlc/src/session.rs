@@ -107,7 +107,8 @@ impl Session {
     /// Lists all missing, extra and misshapen tensors; nothing was loaded then.
     pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<Vec<String>, Error> {
         let program = self.program.clone();
-        train::load_weights(self, path.as_ref(), &Cache::user(), &|_| true, true).map_err(|ds| program.error(ds))
+        train::load_weights(self, path.as_ref(), &Cache::user(), &|_| true, true)
+            .map_err(|ds| program.error(ds))
     }
 
     /// Writes parameters and buffers, atomically.
@@ -138,7 +139,9 @@ impl Session {
     /// # Errors
     /// Unknown entries and inputs, shapes that do not fit, run-time faults.
     pub fn call<'a, T: IntoTensor>(
-        &mut self, entry: &str, inputs: impl IntoIterator<Item = (&'a str, T)>,
+        &mut self,
+        entry: &str,
+        inputs: impl IntoIterator<Item = (&'a str, T)>,
     ) -> Result<Results, Error> {
         let inputs = inputs.into_iter().map(|(n, t)| (n.to_string(), t.into_tensor())).collect::<Vec<_>>();
         self.call_tensors(entry, &inputs)
@@ -186,7 +189,8 @@ impl Session {
     /// # Errors
     /// As [`Session::call`]; also where the file has no train block.
     pub fn train_step<'a, T: IntoTensor>(
-        &mut self, batch: impl IntoIterator<Item = (&'a str, T)>,
+        &mut self,
+        batch: impl IntoIterator<Item = (&'a str, T)>,
     ) -> Result<StepResult, Error> {
         let batch: Vec<_> = batch.into_iter().map(|(n, t)| (n.to_string(), t.into_tensor())).collect();
         self.train_step_tensors(&batch)
@@ -204,7 +208,8 @@ impl Session {
             return Err(self.program.error(Diagnostic::error("E0905", "the file has no train block")));
         };
         let results = self.call_tensors(&name, batch)?;
-        let value = |t: &HostTensor| t.cast(DType::F64).bytes().try_into().map_or(f64::NAN, f64::from_ne_bytes);
+        let value =
+            |t: &HostTensor| t.cast(DType::F64).bytes().try_into().map_or(f64::NAN, f64::from_ne_bytes);
         let is_loss = |n: &str| n == "loss" || n.starts_with("loss.");
         let loss = results.iter().filter(|(n, _)| is_loss(n)).map(|(_, t)| value(t)).sum();
         let metric = |(n, t): (&str, &HostTensor)| Some((n.strip_prefix("metric.")?.to_string(), value(t)));
@@ -216,7 +221,11 @@ impl Session {
     /// # Errors
     /// Of data, files and run-time faults.
     pub fn train(
-        &mut self, block: usize, options: &TrainOptions, interrupt: &AtomicBool, observer: &mut dyn Observer,
+        &mut self,
+        block: usize,
+        options: &TrainOptions,
+        interrupt: &AtomicBool,
+        observer: &mut dyn Observer,
     ) -> Result<RunReport, Error> {
         let program = self.program.clone();
         train::train(self, program.ir(), block, options, interrupt, observer).map_err(|ds| program.error(ds))
@@ -227,7 +236,10 @@ impl Session {
     /// # Errors
     /// As [`Session::train`].
     pub fn validate(
-        &mut self, block: usize, options: &TrainOptions, observer: &mut dyn Observer,
+        &mut self,
+        block: usize,
+        options: &TrainOptions,
+        observer: &mut dyn Observer,
     ) -> Result<ValidationReport, Error> {
         let program = self.program.clone();
         train::validate(self, program.ir(), block, options, observer).map_err(|ds| program.error(ds))
@@ -240,7 +252,8 @@ impl Session {
             None => {
                 let bound = self.program.bind_entry(entry, binding)?;
                 let session = bound.executable.clone().session(self.state.clone())?;
-                let scalars = (0..bound.outputs.len()).filter(|&i| bound.outputs[i].shape.is_empty()).collect();
+                let scalars =
+                    (0..bound.outputs.len()).filter(|&i| bound.outputs[i].shape.is_empty()).collect();
                 self.running.push(Running { bound, session, scalars });
                 self.index.insert(key, self.running.len() - 1);
                 self.running.len() - 1
@@ -260,7 +273,8 @@ impl Session {
         let arenas = &self.init.plan.arenas;
         let arena = arenas.iter().position(|a| a.kind == ArenaKind::State && a.device == slot.device);
         let arena = arena.ok_or_else(|| Diagnostic::bug(format!("no state arena on {}", slot.device)))?;
-        let place = Place { arena: ArenaId(arena as u32), offset: slot.offset, bytes: slot.bytes, live: None };
+        let place =
+            Place { arena: ArenaId(arena as u32), offset: slot.offset, bytes: slot.bytes, live: None };
         Ok((declared, place))
     }
 }
@@ -293,7 +307,12 @@ impl Engine for Session {
     fn scalars(&self, call: &Call) -> Vec<Scalar> {
         let running = &self.running[call.running];
         let port = |&i: &usize| &running.bound.outputs[i];
-        running.scalars.iter().map(port).map(|p| Scalar { name: p.name.to_string(), weight: p.weight }).collect()
+        running
+            .scalars
+            .iter()
+            .map(port)
+            .map(|p| Scalar { name: p.name.to_string(), weight: p.weight })
+            .collect()
     }
 
     fn read_scalars(&mut self, call: &Call, values: &mut Vec<f64>) {
@@ -341,7 +360,10 @@ fn binding_of(entry: &Entry, inputs: &[Fed], given: &Binding) -> Result<Binding,
     let mut by: BTreeMap<mlc_ir::Symbol, String> = BTreeMap::new();
     for decl in &entry.inputs {
         let Some(fed) = inputs.iter().find(|f| f.name == decl.name) else {
-            let d = Diagnostic::error("E0907", format!("the input `{}` of `{}` is missing", decl.name, entry.name));
+            let d = Diagnostic::error(
+                "E0907",
+                format!("the input `{}` of `{}` is missing", decl.name, entry.name),
+            );
             errors.push(d.label(decl.span, format!("declared as {}", decl.ty)));
             continue;
         };
@@ -365,7 +387,10 @@ fn binding_of(entry: &Entry, inputs: &[Fed], given: &Binding) -> Result<Binding,
             }
             match binding.insert(name.clone(), n as i64) {
                 Some(old) if old != n as i64 => {
-                    errors.push(misfit(format!("axis {axis} makes `{name}` {n}, but `{}` made it {old}", by[name])));
+                    errors.push(misfit(format!(
+                        "axis {axis} makes `{name}` {n}, but `{}` made it {old}",
+                        by[name]
+                    )));
                 }
                 _ => {
                     by.insert(name.clone(), decl.name.to_string());
@@ -399,7 +424,8 @@ fn binding_of(entry: &Entry, inputs: &[Fed], given: &Binding) -> Result<Binding,
     }
     for s in &entry.graph.dims.symbols {
         if !binding.contains_key(&s.name) && errors.is_empty() {
-            let d = Diagnostic::error("E0910", format!("the dim `{}` of `{}` is not bound", s.name, entry.name));
+            let d =
+                Diagnostic::error("E0910", format!("the dim `{}` of `{}` is not bound", s.name, entry.name));
             errors.push(d.label(s.span, "introduced here").hint(format!("bind it: `--dim {}=1`", s.name)));
         }
     }

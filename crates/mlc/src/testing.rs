@@ -31,7 +31,9 @@ macro_rules! assert_graph_snapshot {
         $crate::assert_graph_snapshot!($program, $entry, $crate::ir::graph::Stage::Built, [])
     };
     ($program:expr, $entry:expr, $stage:expr, $dims:expr) => {
-        $crate::testing::insta::assert_snapshot!($crate::testing::graph_text(&$program, $entry, $stage, &$dims))
+        $crate::testing::insta::assert_snapshot!($crate::testing::graph_text(
+            &$program, $entry, $stage, &$dims
+        ))
     };
 }
 

@@ -45,7 +45,8 @@ fn main() -> Result<(), Error> {
 
 /// Two kinds of images that a model can tell apart.
 fn synthetic_batch() -> Vec<(String, HostTensor)> {
-    let image = Array3::from_shape_fn((8, 28, 28), |(i, y, x)| if (i % 2 == 0) == (x > y) { 200u8 } else { 10 });
+    let image =
+        Array3::from_shape_fn((8, 28, 28), |(i, y, x)| if (i % 2 == 0) == (x > y) { 200u8 } else { 10 });
     let label = Array1::from_shape_fn(8, |i| (i % 2) as u8);
     vec![("image".into(), image.into_tensor()), ("label".into(), label.into_tensor())]
 }

@@ -92,6 +92,16 @@ impl CpuBackend {
         }
     }
 
+    /// Bytes of working memory that a call of the kernel needs, known without compiling it: memory planning
+    /// asks.
+    pub fn scratch_bytes(&self, kernel: &Kernel) -> u64 {
+        match &kernel.kind {
+            Kind::Loop(body) => crate::emit::scratch_bytes(body),
+            Kind::Contract(c) => gemm::parts(kernel, c, self.options.strict).scratch_bytes(),
+            Kind::ScatterAdd(_) | Kind::Copy(_) => 0,
+        }
+    }
+
     /// The CLIF or machine code of a kernel's functions.
     pub fn text(&self, kernel: &Kernel, what: Text) -> Result<String, Diagnostic> {
         let mut units = Vec::new();

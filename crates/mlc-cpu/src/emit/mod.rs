@@ -28,6 +28,7 @@ use cranelift::frontend::FunctionBuilder;
 use mlc_ir::loops::body::index_data;
 use mlc_ir::loops::{Analysis, Arg, ExprId, ExprOp, Index, LoopBody, Scatter, Tail};
 
+pub use tails::scratch_bytes;
 pub use value::{LANES, Val};
 
 /// What is emitted: a body, or a scatter over a body.

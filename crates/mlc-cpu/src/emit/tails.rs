@@ -6,7 +6,7 @@
 use cranelift::codegen::ir::condcodes::IntCC;
 use cranelift::codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 use mlc_ir::DType;
-use mlc_ir::loops::{Prim, RedOp, Tail};
+use mlc_ir::loops::{LoopBody, Prim, RedOp, Tail};
 
 use super::domain::Walk;
 use super::reduce::{set_bits, slot_dtype};
@@ -27,20 +27,41 @@ struct One<'a> {
     stride: u64,
 }
 
+/// The working memory of one tail.
+struct Layout {
+    count: u64,
+    stride: u64,
+    bytes: u64,
+}
+
+impl Layout {
+    fn of(tail: &Tail, rows: u64, cols: u64) -> Layout {
+        let (op, runs) = (tail.op(), rows.div_ceil(RUN));
+        let count = if matches!(tail, Tail::Col { .. }) { cols } else { 1 };
+        let size = if op.is_arg() { 16 } else { slot_dtype(tail.acc()).size() as u64 };
+        let stride = (count * size).next_multiple_of(64);
+        let levels = if op.is_arg() || runs <= 1 { 0 } else { u64::from(runs.ilog2()) + 1 };
+        Layout { count, stride, bytes: stride * (1 + levels) }
+    }
+}
+
+/// Bytes of working memory that a body's code needs.
+pub fn scratch_bytes(body: &LoopBody) -> u64 {
+    let (rows, cols) = (body.row_count(), body.col_count());
+    body.tails.iter().map(|t| Layout::of(t, rows, cols).bytes.next_multiple_of(64)).sum()
+}
+
+/// The tails of a body, and its number of rows.
 pub struct Tails<'a>(Vec<One<'a>>, u64);
 
 impl<'a> Tails<'a> {
     pub fn new(e: &mut Emit<'a, '_>) -> Tails<'a> {
         let body = e.body;
         let rows = body.row_count();
-        let runs = rows.div_ceil(RUN);
         let ones = body.tails.iter().map(|tail| {
+            let layout = Layout::of(tail, rows, body.col_count());
             let (op, acc) = (tail.op(), tail.acc());
-            let count = if matches!(tail, Tail::Col { .. }) { body.col_count() } else { 1 };
-            let size = if op.is_arg() { 16 } else { slot_dtype(acc).size() as u64 };
-            let stride = (count * size).next_multiple_of(64);
-            let levels = if op.is_arg() || runs <= 1 { 0 } else { u64::from(runs.ilog2()) + 1 };
-            One { tail, op, acc, count, run: e.scratch(stride * (1 + levels)), stride }
+            One { tail, op, acc, count: layout.count, run: e.scratch(layout.bytes), stride: layout.stride }
         });
         Tails(ones.collect(), rows)
     }

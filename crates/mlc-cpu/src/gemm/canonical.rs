@@ -4,61 +4,14 @@
 
 use mlc_ir::loops::KC;
 
+use super::micro::{Element, MAX_TILE, Tile};
 use super::{Matrix, MatrixMut};
-use crate::features::{CpuFeatures, Level};
+use crate::features::CpuFeatures;
 
-/// An element type of contractions.
-pub trait Element: Copy {
-    const ZERO: Self;
-
-    /// `self * b + c`: one rounding for floats, wrapping for integers.
-    fn fma(self, b: Self, c: Self) -> Self;
-
-    fn plus(self, b: Self) -> Self;
-}
-
-macro_rules! floats {
-    ($($t:ty)*) => {$(
-        impl Element for $t {
-            const ZERO: Self = 0.0;
-
-            #[inline(always)]
-            fn fma(self, b: Self, c: Self) -> Self {
-                self.mul_add(b, c)
-            }
-
-            #[inline(always)]
-            fn plus(self, b: Self) -> Self {
-                self + b
-            }
-        }
-    )*};
-}
-floats!(f32 f64);
-
-macro_rules! ints {
-    ($($t:ty)*) => {$(
-        impl Element for $t {
-            const ZERO: Self = 0;
-
-            #[inline(always)]
-            fn fma(self, b: Self, c: Self) -> Self {
-                self.wrapping_mul(b).wrapping_add(c)
-            }
-
-            #[inline(always)]
-            fn plus(self, b: Self) -> Self {
-                self.wrapping_add(b)
-            }
-        }
-    )*};
-}
-ints!(i64 i32 i16 i8 u8 u32 u64);
-
-/// Columns of the right operand that are packed at once.
+/// Columns of the right operand that are packed at once: a multiple of every tile's.
 const NC: usize = 512;
-/// Rows of the largest micro-kernel.
-const MR_MAX: usize = 8;
+/// Most rows of a tile.
+const MR_MAX: usize = 16;
 
 /// Working memory, in elements.
 pub fn scratch_elements() -> u64 {
@@ -68,8 +21,8 @@ pub fn scratch_elements() -> u64 {
 /// `out = a * b` over k, with `a` of m rows and `b` of n rows, both k long.
 ///
 /// # Safety
-/// The matrices are valid for these extents, `out` overlaps neither operand, and `scratch` has
-/// [`scratch_elements`].
+/// The machine has `cpu`, the matrices are valid for these extents, `out` overlaps neither operand, and
+/// `scratch` has [`scratch_elements`].
 pub unsafe fn run<T: Element>(
     cpu: CpuFeatures,
     [m, n, k]: [usize; 3],
@@ -78,87 +31,32 @@ pub unsafe fn run<T: Element>(
     out: MatrixMut<T>,
     scratch: *mut T,
 ) {
-    match cpu.level {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the level says that the machine has the features; the rest is the caller's promise.
-        Level::Avx512 => unsafe { run_avx512(m, n, k, a, b, out, scratch) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        Level::Avx2 => unsafe { run_avx2(m, n, k, a, b, out, scratch) },
-        // SAFETY: the caller's promise.
-        _ => unsafe { tiles::<T, 4, 8>(m, n, k, a, b, out, scratch) },
+    if k == 0 {
+        return for_all(m, n, |i, j| {
+            // SAFETY: within the output, for which the caller vouches.
+            unsafe { *out.at(i, j) = T::ZERO }
+        });
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-unsafe fn run_avx512<T: Element>(
-    m: usize,
-    n: usize,
-    k: usize,
-    a: Matrix<T>,
-    b: Matrix<T>,
-    out: MatrixMut<T>,
-    scratch: *mut T,
-) {
-    // SAFETY: the caller's promise.
-    unsafe { tiles::<T, 8, 32>(m, n, k, a, b, out, scratch) }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn run_avx2<T: Element>(
-    m: usize,
-    n: usize,
-    k: usize,
-    a: Matrix<T>,
-    b: Matrix<T>,
-    out: MatrixMut<T>,
-    scratch: *mut T,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if size_of::<T>() == 8 {
-            tiles::<T, 6, 8>(m, n, k, a, b, out, scratch)
-        } else {
-            tiles::<T, 6, 16>(m, n, k, a, b, out, scratch)
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn tiles<T: Element, const MR: usize, const NR: usize>(
-    m: usize,
-    n: usize,
-    k: usize,
-    a: Matrix<T>,
-    b: Matrix<T>,
-    out: MatrixMut<T>,
-    scratch: *mut T,
-) {
-    let kc_max = KC as usize;
+    let tile = T::tile(cpu.level);
+    let chunk = KC as usize;
     let right = scratch;
-    // SAFETY: the scratch has room for NC columns and MR_MAX rows of one chunk; all element accesses are within
-    // m, n, k, for which the caller vouches.
+    // SAFETY: the working memory holds NC columns and MR_MAX rows of a chunk; elements are within m, n, k, for which
+    // the caller vouches; the tile's code is for a level that the machine has.
     unsafe {
-        let left = scratch.add(kc_max * NC);
-        if k == 0 {
-            return for_all(m, n, |i, j| *out.at(i, j) = T::ZERO);
-        }
+        let left = scratch.add(chunk * NC);
         for j0 in (0..n).step_by(NC) {
             let nc = NC.min(n - j0);
-            for k0 in (0..k).step_by(kc_max) {
-                let kc = kc_max.min(k - k0);
-                for j in (0..nc).step_by(NR) {
-                    pack::<T, NR>(b.shifted(j0 + j, k0), NR.min(nc - j), kc, right.add(j * kc));
+            for k0 in (0..k).step_by(chunk) {
+                let kc = chunk.min(k - k0);
+                for j in (0..nc).step_by(tile.nr) {
+                    pack(b.shifted(j0 + j, k0), tile.nr.min(nc - j), tile.nr, kc, right.add(j * kc));
                 }
-                for i in (0..m).step_by(MR) {
-                    let rows = MR.min(m - i);
-                    pack::<T, MR>(a.shifted(i, k0), rows, kc, left);
-                    for j in (0..nc).step_by(NR) {
-                        let acc = micro::<T, MR, NR>(kc, left, right.add(j * kc));
-                        let cols = NR.min(nc - j);
-                        store(&acc, rows, cols, out, i, j0 + j, k0 == 0);
+                for i in (0..m).step_by(tile.mr) {
+                    pack(a.shifted(i, k0), tile.mr.min(m - i), tile.mr, kc, left);
+                    for j in (0..nc).step_by(tile.nr) {
+                        let extents = [tile.mr.min(m - i), tile.nr.min(nc - j), kc];
+                        let to = MatrixMut { base: out.at(i, j0 + j), ..out };
+                        block(&tile, extents, left, right.add(j * kc), to, k0 == 0);
                     }
                 }
             }
@@ -166,7 +64,6 @@ unsafe fn tiles<T: Element, const MR: usize, const NR: usize>(
     }
 }
 
-#[inline(always)]
 fn for_all(m: usize, n: usize, mut f: impl FnMut(usize, usize)) {
     for i in 0..m {
         for j in 0..n {
@@ -175,67 +72,49 @@ fn for_all(m: usize, n: usize, mut f: impl FnMut(usize, usize)) {
     }
 }
 
-/// Packs `rows` rows of `kc` elements as kc groups of `R`, the missing rows as zeros.
-#[inline(always)]
-unsafe fn pack<T: Element, const R: usize>(from: Matrix<T>, rows: usize, kc: usize, to: *mut T) {
-    // SAFETY: the caller's: `from` has `rows` x `kc` elements, `to` room for `R` x `kc`.
+/// Packs `rows` rows of `kc` elements as kc groups of `group`, missing rows as zeros.
+///
+/// # Safety
+/// `from` has these elements, `to` room for the groups.
+unsafe fn pack<T: Element>(from: Matrix<T>, rows: usize, group: usize, kc: usize, to: *mut T) {
+    // SAFETY: the caller's promise.
     unsafe {
-        if from.row == 1 && rows == R {
-            for p in 0..kc {
-                let src = from.base.offset(p as isize * from.col);
-                std::ptr::copy_nonoverlapping(src, to.add(p * R), R);
-            }
-            return;
-        }
-        for r in 0..R {
-            if r < rows {
-                for p in 0..kc {
-                    *to.add(p * R + r) = *from.at(r, p);
-                }
+        for p in 0..kc {
+            let src = from.at(0, p);
+            let dst = to.add(p * group);
+            if from.row == 1 {
+                std::ptr::copy_nonoverlapping(src, dst, rows);
             } else {
-                for p in 0..kc {
-                    *to.add(p * R + r) = T::ZERO;
+                for r in 0..rows {
+                    *dst.add(r) = *src.wrapping_offset(r as isize * from.row);
                 }
             }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn micro<T: Element, const MR: usize, const NR: usize>(
-    kc: usize,
-    a: *const T,
-    b: *const T,
-) -> [[T; NR]; MR] {
-    let mut acc = [[T::ZERO; NR]; MR];
-    for p in 0..kc {
-        // SAFETY: the panels hold kc groups of MR and NR elements.
-        let (a, b) = unsafe { (&*a.add(p * MR).cast::<[T; MR]>(), &*b.add(p * NR).cast::<[T; NR]>()) };
-        for i in 0..MR {
-            for j in 0..NR {
-                acc[i][j] = a[i].fma(b[j], acc[i][j]);
+            for r in rows..group {
+                *dst.add(r) = T::ZERO;
             }
         }
     }
-    acc
 }
 
-/// Sets the outputs, or adds a later chunk to them.
-#[inline(always)]
-unsafe fn store<T: Element, const MR: usize, const NR: usize>(
-    acc: &[[T; NR]; MR],
-    rows: usize,
-    cols: usize,
+/// One tile of one chunk: the first chunk sets the outputs, later ones are added.
+///
+/// # Safety
+/// The panels hold kc groups; `out` has the tile's rows and columns that exist.
+unsafe fn block<T: Element>(
+    tile: &Tile<T>,
+    [rows, cols, kc]: [usize; 3],
+    left: *const T,
+    right: *const T,
     out: MatrixMut<T>,
-    i0: usize,
-    j0: usize,
     first: bool,
 ) {
-    for (i, row) in acc.iter().enumerate().take(rows) {
-        for (j, &c) in row.iter().enumerate().take(cols) {
-            // SAFETY: within the output, for which the caller vouches.
-            unsafe {
-                let to = out.at(i0 + i, j0 + j);
+    let mut acc = [T::ZERO; MAX_TILE];
+    // SAFETY: the caller's promise; a tile has at most MAX_TILE elements.
+    unsafe {
+        (tile.run)(kc, left, right, acc.as_mut_ptr());
+        for (i, row) in acc.chunks(tile.nr).enumerate().take(rows) {
+            for (j, &c) in row.iter().enumerate().take(cols) {
+                let to = out.at(i, j);
                 *to = if first { c } else { (*to).plus(c) };
             }
         }

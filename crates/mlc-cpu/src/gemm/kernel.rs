@@ -105,6 +105,31 @@ pub fn parts(kernel: &Kernel, c: &Contraction, strict: bool) -> Parts {
     p
 }
 
+impl Parts {
+    /// Bytes of working memory. Packing and epilogues need none of their own: they have no reductions.
+    pub fn scratch_bytes(&self) -> u64 {
+        self.layout().total as u64
+    }
+
+    fn layout(&self) -> Layout {
+        let size = self.acc.size() as u64;
+        let mut layout = Layout::default();
+        let mut take = |bytes: u64| {
+            let at = layout.total;
+            layout.total += (bytes as usize).next_multiple_of(64);
+            at
+        };
+        let packed = |s: &Side| if let Side::Packed { elements } = s { elements * size } else { 0 };
+        let (lhs, rhs) = (take(packed(&self.lhs)), take(packed(&self.rhs)));
+        let product = take(match self.out {
+            Out::Direct { .. } => 0,
+            Out::Epilogue => self.batch.iter().product::<u64>() * self.extents[0] * self.extents[1] * size,
+        });
+        let gemm = take(self.gemm.0.scratch_bytes(self.acc, self.extents.map(|e| e as usize)));
+        Layout { lhs, rhs, product, gemm, total: layout.total }
+    }
+}
+
 /// The operand as a matrix in an argument, if it is one as it stands.
 fn plain(
     kernel: &Kernel,
@@ -231,29 +256,13 @@ struct Layout {
     rhs: usize,
     product: usize,
     gemm: usize,
-    unit: usize,
     total: usize,
 }
 
 impl ContractKernel {
     /// `functions`: the compiled units of the parts.
     pub fn new(parts: Parts, functions: Vec<Function>, cpu: CpuFeatures) -> ContractKernel {
-        let size = parts.acc.size() as u64;
-        let mut layout = Layout::default();
-        let mut take = |bytes: u64| {
-            let at = layout.total;
-            layout.total += (bytes as usize).next_multiple_of(64);
-            at
-        };
-        let packed = |s: &Side| if let Side::Packed { elements } = s { elements * size } else { 0 };
-        let (lhs, rhs) = (take(packed(&parts.lhs)), take(packed(&parts.rhs)));
-        let product = take(match parts.out {
-            Out::Direct { .. } => 0,
-            Out::Epilogue => parts.batch.iter().product::<u64>() * parts.extents[0] * parts.extents[1] * size,
-        });
-        let gemm = take(parts.gemm.0.scratch_bytes(parts.acc, parts.extents.map(|e| e as usize)));
-        let unit = take(functions.iter().map(|f| f.needs.scratch).max().unwrap_or(0));
-        layout = Layout { lhs, rhs, product, gemm, unit, total: layout.total };
+        let layout = parts.layout();
         ContractKernel { parts, functions, cpu, layout }
     }
 
@@ -329,17 +338,16 @@ impl HostKernel for ContractKernel {
         let mut functions = self.functions.iter();
         // SAFETY: `scratch` has what `layout` took; the tables have what each unit asks for.
         unsafe {
-            let unit = scratch.add(self.layout.unit);
             let mut table = ArgTable::new(args, p.args, p.faults);
             for (side, at) in [(&p.lhs, self.layout.lhs), (&p.rhs, self.layout.rhs)] {
                 if let (Side::Packed { .. }, Some(f)) = (side, functions.clone().next()) {
                     functions.next();
-                    call(f, self.cpu, table.with(scratch.add(at)), unit);
+                    call(f, self.cpu, table.with(scratch.add(at)), scratch);
                 }
             }
             self.multiply(args, scratch);
             if let Some(f) = functions.next() {
-                call(f, self.cpu, table.with(scratch.add(self.layout.product)), unit);
+                call(f, self.cpu, table.with(scratch.add(self.layout.product)), scratch);
             }
         }
     }

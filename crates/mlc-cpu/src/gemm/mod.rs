@@ -6,6 +6,7 @@
 
 mod canonical;
 mod kernel;
+mod micro;
 mod vendor;
 
 use mlc_ir::DType;

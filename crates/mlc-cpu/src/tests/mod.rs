@@ -167,6 +167,8 @@ pub fn check(what: &str, kernel: &Kernel, args: &[Vec<u8>]) {
         run_kernel(kernel, &mut want).unwrap_or_else(|e| panic!("{what}: interpreter: {e}\n{kernel:#?}"));
     for features in CpuFeatures::available() {
         let code = compile(kernel, features).unwrap_or_else(|e| panic!("{what}: {} {:?}", e.title, e.notes));
+        let backend = CpuBackend::new(CpuOptions { features, strict: true });
+        assert_eq!(code.scratch_bytes(), backend.scratch_bytes(kernel), "{what}: working memory");
         let (got, record) = run(kernel, &*code, args);
         assert_eq!(record.site != 0, fault.site != 0, "{what}, {features}: fault {record:?}, want {fault:?}");
         for (i, arg) in kernel.args.iter().enumerate() {

@@ -5,11 +5,13 @@ use std::time::Instant;
 
 use mlc_diag::Diagnostic;
 use mlc_ir::loops::body::BodyBuilder;
-use mlc_ir::loops::{ArgId, CopyMap, Kernel, Kind, LoopBody, Plan};
+use mlc_ir::loops::{ArgId, CopyMap, Kernel, KernelKey, Kind, LoopBody, Plan, kernel_key};
 use mlc_ir::{Device, DeviceKind};
 use mlc_runtime::exec::{
     Backend, CompileStats, DeviceMemory, Executable, HostExecutable, HostKernel, HostMemory,
 };
+
+use rustc_hash::FxHashMap;
 
 use crate::features::CpuFeatures;
 use crate::gemm::{self, ContractKernel};
@@ -51,12 +53,19 @@ impl CpuBackend {
     ) -> Result<(Vec<Arc<dyn HostKernel>>, CompileStats), Diagnostic> {
         let start = Instant::now();
         let mut stats = CompileStats::default();
+        let mut first_of: FxHashMap<KernelKey, usize> = FxHashMap::default();
         let mut units = Vec::new();
         let mut forms: Vec<Form> = Vec::new();
         let mut form_of = Vec::with_capacity(kernels.len());
         for kernel in kernels {
-            form_of.push(forms.len());
-            forms.push(self.form(kernel, &mut units));
+            let next = forms.len();
+            let form = key(kernel).map_or(next, |key| *first_of.entry(key).or_insert(next));
+            form_of.push(form);
+            if form == next {
+                forms.push(self.form(kernel, &mut units));
+            } else {
+                stats.shared += 1;
+            }
         }
         let functions = jit::compile(&units, self.options.features)?;
         for (unit, f) in units.iter().zip(&functions) {
@@ -92,16 +101,6 @@ impl CpuBackend {
         }
     }
 
-    /// Bytes of working memory that a call of the kernel needs, known without compiling it: memory planning
-    /// asks.
-    pub fn scratch_bytes(&self, kernel: &Kernel) -> u64 {
-        match &kernel.kind {
-            Kind::Loop(body) => crate::emit::scratch_bytes(body),
-            Kind::Contract(c) => gemm::parts(kernel, c, self.options.strict).scratch_bytes(),
-            Kind::ScatterAdd(_) | Kind::Copy(_) => 0,
-        }
-    }
-
     /// The CLIF or machine code of a kernel's functions.
     pub fn text(&self, kernel: &Kernel, what: Text) -> Result<String, Diagnostic> {
         let mut units = Vec::new();
@@ -133,6 +132,12 @@ fn unit(kernel: &Kernel) -> Option<Unit> {
     Some(Unit { name: kernel.name.to_string(), source, args: kernel.args.clone(), site: 0, faults })
 }
 
+/// What kernels share code by; `None` for those that cannot. Fault sites are numbered as a kernel's expressions
+/// stand, of which the key says nothing: with several sites code is not shared.
+fn key(kernel: &Kernel) -> Option<KernelKey> {
+    (kernel.fault_sites().len() <= 1).then(|| kernel_key(kernel))
+}
+
 fn copy_body(kernel: &Kernel, c: &CopyMap) -> LoopBody {
     let mut b = BodyBuilder::new(&[], &c.extents);
     let v = b.load(ArgId(0), kernel.args[0].dtype, c.src.clone());
@@ -151,6 +156,14 @@ impl Backend for CpuBackend {
 
     fn allocate(&self, _: Device, bytes: u64, align: usize) -> Result<Box<dyn DeviceMemory>, Diagnostic> {
         Ok(Box::new(HostMemory::zeroed(bytes, align)?))
+    }
+
+    fn scratch_bytes(&self, kernel: &Kernel) -> u64 {
+        match &kernel.kind {
+            Kind::Loop(body) => crate::emit::scratch_bytes(body),
+            Kind::Contract(c) => gemm::parts(kernel, c, self.options.strict).scratch_bytes(),
+            Kind::ScatterAdd(_) | Kind::Copy(_) => 0,
+        }
     }
 
     fn compile(&self, plan: Arc<Plan>) -> Result<Arc<dyn Executable>, Diagnostic> {

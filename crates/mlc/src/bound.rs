@@ -54,7 +54,8 @@ impl BoundEntry {
         let mut graph = entry.graph.clone();
         let report = passes(program, binding).run(&mut graph)?;
         let mut decisions = report.decisions;
-        let lowered = mlc_passes::lower_entry(&graph, program.layout())?;
+        let lowered =
+            mlc_passes::lower_entry_with(&graph, program.layout(), &|k| program.backend().scratch_bytes(k))?;
         decisions.extend(lowered.decisions.iter().cloned());
         let text = mlc_passes::plan_text(&lowered);
         let plan = Arc::new(lowered.plan);

@@ -4,6 +4,7 @@
 mod contract;
 mod loops;
 mod machine;
+mod plan;
 mod prims;
 mod random;
 
@@ -12,7 +13,7 @@ use mlc_diag::Diagnostic;
 use mlc_ir::DType;
 use mlc_ir::loops::interp::run_kernel;
 use mlc_ir::loops::{Arg, ArgId, FaultRecord, Kernel, Kind, LoopBody, Mode, Prov};
-use mlc_runtime::exec::{HostKernel, HostMemory};
+use mlc_runtime::exec::{Backend, HostKernel, HostMemory};
 
 use crate::backend::{CpuBackend, CpuOptions};
 use crate::features::CpuFeatures;

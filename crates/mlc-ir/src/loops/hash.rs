@@ -12,7 +12,7 @@ use super::kernel::{ArgId, CopyMap, Init, Kernel, Kind, Scatter};
 
 /// What identifies a kernel's code. Code for one kernel serves every kernel of the same hash, if arguments are
 /// passed in the order of `args`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KernelKey {
     pub hash: [u8; 32],
     /// The kernel's arguments in canonical order: by first use, unused ones last.

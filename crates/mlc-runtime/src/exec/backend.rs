@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mlc_diag::Diagnostic;
-use mlc_ir::loops::{BufferId, Plan};
+use mlc_ir::loops::{BufferId, Kernel, Plan};
 use mlc_ir::{Device, DeviceKind};
 
 use super::fault::Fault;
@@ -21,6 +21,9 @@ pub trait Backend: Send + Sync {
     /// Allocates zeroed memory that lives on `device`.
     fn allocate(&self, device: Device, bytes: u64, align: usize)
     -> Result<Box<dyn DeviceMemory>, Diagnostic>;
+
+    /// Bytes of working memory that a call of the kernel needs. Memory planning asks before anything is compiled.
+    fn scratch_bytes(&self, kernel: &Kernel) -> u64;
 
     /// Makes a plan runnable. All of the plan's devices must be of this backend's kind.
     fn compile(&self, plan: Arc<Plan>) -> Result<Arc<dyn Executable>, Diagnostic>;

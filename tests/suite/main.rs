@@ -1,5 +1,6 @@
 //! The integration tests of mlc: one binary, whose cases are data.
 
+mod cli;
 mod docs;
 mod library;
 mod tidy;

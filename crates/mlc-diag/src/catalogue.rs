@@ -148,6 +148,11 @@ pub const ENTRIES: &[Entry] = &[
         text: "Under `transfers explicit` a value is used on another device than the one it is computed on, and no `.to(device)` says so. The labels show both places.\n\nWrite the crossing down (`x.to(right)`), move one side, or drop `transfers explicit`, so that the compiler inserts and reports transfers.",
     },
     Entry {
+        code: "E0520",
+        title: "a plan above the memory limit",
+        text: "The exact peak of the entry's plan is above `--memory-limit`. The notes list its parts, the labels the largest values that are alive. A smaller batch makes inputs and intermediate values smaller (`accumulate = k` keeps the update the same); parameters and optimizer state depend on the model alone.",
+    },
+    Entry {
         code: "E0590",
         title: "a device that is not there",
         text: "The target, or a device that the file names, cannot be used on this machine or by this build. `mlc devices` lists what there is and what was looked for.\n\n`--target cpu` runs the same file on the CPU; a program for several devices runs on logical CPUs: `--device cuda:0=cpu:0 --device cuda:1=cpu:1`.",
@@ -319,6 +324,11 @@ pub const ENTRIES: &[Entry] = &[
     },
     Entry { code: "E0901", title: "not a target", text: "Targets are `auto`, `cpu`, `cuda` and `cuda:N`." },
     Entry {
+        code: "E0810",
+        title: "a failed expectation",
+        text: "An `expect` of a `test` block is false, a figure of a plan is above its bound, or a derivative differs from finite differences. The label shows which; the note, where there is one, the values.",
+    },
+    Entry {
         code: "E0902",
         title: "no such result",
         text: "A call returns its results by name: `out`, or `out0`, `out1`, .. for a tuple; each has one dtype.",
@@ -370,6 +380,26 @@ pub const ENTRIES: &[Entry] = &[
         text: "The value of a command-line option is not of its form; the message says what is. `mlc help COMMAND` lists all options.",
     },
     Entry {
+        code: "E0913",
+        title: "an entry that is not clear",
+        text: "The file has several things that could run. Name one: a train block, `NAME.validate`, or a method. The note lists them.",
+    },
+    Entry {
+        code: "E0914",
+        title: "no such dim",
+        text: "`--dim` binds dims by the names that the entry's parameters introduce, and its `int` parameters. The note lists them; a dim of the batch is called `batch` unless `.batch(n, dim: other)` says otherwise.",
+    },
+    Entry {
+        code: "E0915",
+        title: "nothing of this name",
+        text: "`mlc doc` lists the library, `mlc explain` knows the codes of diagnostics and the words fusion, precision and transfers.",
+    },
+    Entry {
+        code: "E0916",
+        title: "not built yet",
+        text: "This part of mlc is planned but not there yet. The hint says what to use instead.",
+    },
+    Entry {
         code: "E9999",
         title: "internal compiler error",
         text: "mlc found that it broke one of its own rules. Your model may be fine. Please report the message, the .mlg file and `mlc --version`.",
@@ -378,6 +408,11 @@ pub const ENTRIES: &[Entry] = &[
         code: "W0701",
         title: "weights converted",
         text: "A tensor of the weights file had another float dtype than the parameter and was converted.",
+    },
+    Entry {
+        code: "W0702",
+        title: "data that is not there",
+        text: "`mlc check` found no file where a dataset names one, so it could not check the file's types and lengths. `mlc run` needs the file. Paths start at the folder of the file that holds the `dataset`.",
     },
     Entry {
         code: "W0801",

@@ -5,4 +5,4 @@ pub mod build;
 pub mod prelude;
 pub mod syntax;
 
-pub use build::{Compiled, DiskLoader, FileLoader, MemoryLoader, Options, compile, doc, doc_index};
+pub use build::{Compiled, DiskLoader, FileLoader, MemoryLoader, Options, compile, doc, doc_index, suggest};

@@ -9,7 +9,7 @@ use mlc_ir::program::Entry;
 use mlc_ir::{Binding, DType, Symbol};
 use mlc_passes::pipeline::{Options, pipeline};
 use mlc_passes::plan_memory::MemoryReport;
-use mlc_passes::{Decision, PassManager};
+use mlc_passes::{Decision, Lowered, PassManager};
 use mlc_runtime::exec::Backend;
 use mlc_runtime::exec::Executable;
 
@@ -51,12 +51,8 @@ impl BoundEntry {
         entry: &Entry,
         binding: &Binding,
     ) -> Result<BoundEntry, Diagnostics> {
-        let mut graph = entry.graph.clone();
-        let report = passes(program, binding).run(&mut graph)?;
-        let mut decisions = report.decisions;
-        let lowered =
-            mlc_passes::lower_entry_with(&graph, program.layout(), &|k| program.backend().scratch_bytes(k))?;
-        decisions.extend(lowered.decisions.iter().cloned());
+        let (graph, mut lowered) = lower(program, entry, binding)?;
+        let decisions = std::mem::take(&mut lowered.decisions);
         let text = mlc_passes::plan_text(&lowered);
         let plan = Arc::new(lowered.plan);
         let executable = program.backend().compile(plan.clone())?;
@@ -72,6 +68,21 @@ impl BoundEntry {
             decisions,
         })
     }
+}
+
+/// The bound graph of an entry, and its plan with the decisions of all passes.
+pub(crate) fn lower(
+    program: &Program,
+    entry: &Entry,
+    binding: &Binding,
+) -> Result<(Graph, Lowered), Diagnostics> {
+    let mut graph = entry.graph.clone();
+    let mut decisions = passes(program, binding).run(&mut graph)?.decisions;
+    let scratch = |k: &mlc_ir::loops::Kernel| program.backend().scratch_bytes(k);
+    let mut lowered = mlc_passes::lower_entry_with(&graph, program.layout(), &scratch)?;
+    decisions.append(&mut lowered.decisions);
+    lowered.decisions = decisions;
+    Ok((graph, lowered))
 }
 
 /// The passes of this program's options, up to the graph that is lowered.

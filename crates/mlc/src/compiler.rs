@@ -9,9 +9,9 @@ use mlc_diag::{Diagnostic, Diagnostics, SourceMap};
 use mlc_frontend::build::{DiskLoader, FileLoader, MemoryLoader};
 use mlc_ir::program::{Entry, StateLayout};
 use mlc_ir::{Binding, Device};
-use mlc_passes::Place;
+use mlc_passes::{Lowered, Place};
 
-use crate::bound::{BoundEntry, Key};
+use crate::bound::{BoundEntry, Key, lower};
 use crate::session::{Seed, Session};
 use crate::{Error, Target};
 
@@ -229,6 +229,20 @@ impl Program {
     /// Unbound dims, checks that fail for these sizes, memory.
     pub fn bind(&self, name: &str, binding: &Binding) -> Result<Arc<BoundEntry>, Error> {
         self.bind_entry(name, binding).map_err(|ds| self.error(ds))
+    }
+
+    /// The plan of an entry for these dims, without machine code.
+    ///
+    /// # Errors
+    /// As [`Program::bind`].
+    pub fn lower(&self, name: &str, binding: &Binding) -> Result<Lowered, Error> {
+        let lowered = self.find_entry(name).map_err(Diagnostics::from).and_then(|e| lower(self, e, binding));
+        lowered.map(|l| l.1).map_err(|ds| self.error(ds))
+    }
+
+    /// The dims given to the compiler.
+    pub fn dims(&self) -> &Binding {
+        &self.0.options.dims
     }
 
     pub(crate) fn bind_entry(&self, name: &str, binding: &Binding) -> Result<Arc<BoundEntry>, Diagnostics> {

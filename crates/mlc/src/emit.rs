@@ -62,6 +62,15 @@ impl EmitKind {
         self != EmitKind::Ast
     }
 
+    /// Does it need numbers for all dims?
+    pub fn needs_dims(self) -> bool {
+        match self {
+            EmitKind::Ast => false,
+            EmitKind::Graph(stage) => stage >= Stage::Bound,
+            _ => true,
+        }
+    }
+
     pub fn name(self) -> String {
         match self {
             EmitKind::Ast => "ast".into(),

@@ -32,8 +32,9 @@ pub use emit::{EmitKind, emit_ast};
 pub use error::Error;
 pub use report::{ParamRow, params};
 pub use session::{Seed, Session, StepResult};
-pub use target::Target;
+pub use target::{Target, cpu_description};
 
+pub use mlc_cuda as cuda;
 pub use mlc_diag as diag;
 pub use mlc_frontend as frontend;
 pub use mlc_ir as ir;

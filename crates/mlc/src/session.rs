@@ -153,10 +153,29 @@ impl Session {
     /// As [`Session::call`].
     pub fn call_tensors(&mut self, entry: &str, inputs: &[(String, HostTensor)]) -> Result<Results, Error> {
         let program = self.program.clone();
-        self.call_inner(entry, inputs).map_err(|ds| program.error(ds))
+        self.call_inner(entry, inputs, program.dims()).map_err(|ds| program.error(ds))
     }
 
-    fn call_inner(&mut self, entry: &str, inputs: &[(String, HostTensor)]) -> Result<Results, Diagnostics> {
+    /// [`Session::call_tensors`] with these dims in place of the compiler's.
+    ///
+    /// # Errors
+    /// As [`Session::call`].
+    pub fn call_with_dims(
+        &mut self,
+        entry: &str,
+        inputs: &[(String, HostTensor)],
+        dims: &Binding,
+    ) -> Result<Results, Error> {
+        let program = self.program.clone();
+        self.call_inner(entry, inputs, dims).map_err(|ds| program.error(ds))
+    }
+
+    fn call_inner(
+        &mut self,
+        entry: &str,
+        inputs: &[(String, HostTensor)],
+        dims: &Binding,
+    ) -> Result<Results, Diagnostics> {
         let fed: Vec<Fed> = inputs.iter().map(|(n, t)| fed(n, t)).collect();
         let declared = self.program.find_entry(entry)?;
         for f in &fed {
@@ -166,7 +185,8 @@ impl Session {
                 return Err(d.note(format!("inputs: {}", names.join(", "))).into());
             }
         }
-        let call = self.bind(entry, &fed)?;
+        let binding = binding_of(declared, &fed, dims)?;
+        let call = self.prepare(entry, &binding, &fed)?;
         let bytes: Vec<&[u8]> = inputs.iter().map(|(_, t)| t.bytes()).collect();
         self.run(&call, &bytes)?;
         self.results(&call)
@@ -214,6 +234,21 @@ impl Session {
         let loss = results.iter().filter(|(n, _)| is_loss(n)).map(|(_, t)| value(t)).sum();
         let metric = |(n, t): (&str, &HostTensor)| Some((n.strip_prefix("metric.")?.to_string(), value(t)));
         Ok(StepResult { loss, metrics: results.iter().filter_map(metric).collect() })
+    }
+
+    /// Loads what a train block's `weights` names, as training does before its first step.
+    ///
+    /// # Errors
+    /// Of the files, and of tensors that do not fit.
+    pub fn load_block_weights(
+        &mut self,
+        block: usize,
+        options: &TrainOptions,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Error> {
+        let program = self.program.clone();
+        let Some(spec) = program.ir().trains.get(block) else { return Ok(()) };
+        train::load_initial(self, spec, options, observer).map_err(|ds| program.error(ds))
     }
 
     /// Runs a train block (by index) to its end.
@@ -350,6 +385,23 @@ impl Engine for Session {
             return Err(Diagnostic::error("E0906", title).into());
         }
         Ok(self.state.write(&self.init.plan, &place, value.bytes())?)
+    }
+}
+
+impl Program {
+    /// The dims that these inputs give an entry, with `given` for what they leave open.
+    ///
+    /// # Errors
+    /// Inputs that are missing or do not fit, dims that nothing binds.
+    pub fn binding_of(
+        &self,
+        entry: &str,
+        inputs: &[(String, HostTensor)],
+        given: &Binding,
+    ) -> Result<Binding, Error> {
+        let fed: Vec<Fed> = inputs.iter().map(|(n, t)| fed(n, t)).collect();
+        let found = self.find_entry(entry).map_err(Diagnostics::from);
+        found.and_then(|e| binding_of(e, &fed, given)).map_err(|ds| self.error(ds))
     }
 }
 

@@ -2,8 +2,12 @@
 
 use std::str::FromStr;
 
+use mlc_cpu::CpuBackend;
 use mlc_diag::Diagnostic;
 use mlc_ir::{Device, DeviceKind};
+use mlc_runtime::exec::Backend;
+
+use crate::Error;
 
 /// Where everything goes that the program does not place itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,14 +33,43 @@ impl Target {
     }
 }
 
-/// The error for a device that cannot be used.
+/// The error for a device that cannot be used: what was looked for and where, and how to get it.
 pub(crate) fn missing(device: Device) -> Diagnostic {
-    let what = match device.kind {
-        DeviceKind::Cuda => "this build of mlc has no CUDA back end yet",
-        DeviceKind::Cpu => "there is no such device",
+    let hint = "use `--target cpu`; a program for several GPUs runs on logical CPUs: `--device cuda:0=cpu:0`";
+    if device.kind == DeviceKind::Cpu {
+        return Diagnostic::error("E0590", format!("cannot run on {device}: there is no such device")).hint(hint);
+    }
+    let probe = mlc_cuda::probe();
+    let why = match &probe.devices {
+        Err(why) => why.clone(),
+        Ok(found) if found.len() <= device.index as usize => {
+            format!("this machine has {} CUDA devices", found.len())
+        }
+        Ok(_) => "this build of mlc has no CUDA back end yet".to_string(),
     };
-    Diagnostic::error("E0590", format!("cannot run on {device}: {what}"))
-        .hint("use `--target cpu`; a program for several GPUs runs on logical CPUs: `--device cuda:0=cpu:0`")
+    let mut d = Diagnostic::error("E0590", format!("cannot run on {device}: {why}"));
+    for library in probe.libraries() {
+        let place = match &library.found {
+            Some(mlc_cuda::Found::At(path)) => path.display().to_string(),
+            Some(mlc_cuda::Found::Loader) => "found by the system's loader".to_string(),
+            None => format!("not found; to get it: {}", library.advice),
+        };
+        d = d.note(format!("{} ({}): {place}", library.file, library.purpose));
+    }
+    let folders: Vec<String> = probe.folders.iter().map(|f| f.display().to_string()).collect();
+    d = d.note(format!("looked for in: the system's loader, {}", folders.join(", ")));
+    if probe.devices.is_err() {
+        d = d.note("besides, this build of mlc has no CUDA back end yet");
+    }
+    d.hint(hint)
+}
+
+/// What machine code is made for on the CPU.
+///
+/// # Errors
+/// Where the environment asks for an instruction set that this machine does not have.
+pub fn cpu_description() -> Result<String, Error> {
+    Ok(CpuBackend::from_env(false).map_err(Error::plain)?.describe())
 }
 
 impl FromStr for Target {

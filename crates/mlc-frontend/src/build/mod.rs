@@ -26,7 +26,7 @@ mod model;
 mod ops;
 mod step;
 mod stmt;
-mod suggest;
+pub mod suggest;
 mod test;
 mod train;
 mod types;

@@ -24,6 +24,7 @@ pub use batch::Batch;
 pub use dataset::{Dataset, Field, LoadOptions};
 pub use loader::{Loader, LoaderOptions};
 pub use order::shuffled;
+pub use random::tensor as random_tensor;
 pub use source::{Source, Windows};
 pub use stream::{Position, Stream, StreamOptions};
 

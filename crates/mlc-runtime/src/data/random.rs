@@ -14,7 +14,7 @@ use super::order::{below, generator};
 use crate::host::{Element, HostTensor, Number, ShapeError};
 
 /// A tensor of random values for the field `name`. `run_seed` stands in for a seed not given.
-pub(super) fn tensor(
+pub fn tensor(
     spec: &RandomSpec,
     name: &str,
     dtype: DType,

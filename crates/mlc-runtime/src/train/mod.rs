@@ -20,5 +20,5 @@ mod tests;
 pub use checkpoint::{Checkpoint, Progress};
 pub use engine::{Engine, Fed, Scalar};
 pub use report::{End, Observer, Planned, RunReport, Silent, StepReport, ValidationReport};
-pub use run::{TrainOptions, train, validate};
+pub use run::{TrainOptions, load_initial, train, validate};
 pub use save::{load_weights, save_weights};

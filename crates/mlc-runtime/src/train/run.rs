@@ -115,6 +115,9 @@ pub fn validate<E: Engine>(
     };
     let data = Data::open(data, &options.load)?;
     load_initial(engine, spec, options, observer)?;
+    if let Some(folder) = &options.resume {
+        Checkpoint::read(folder)?.restore(engine)?;
+    }
     let entry = Entries::of(program, index).validate;
     validate_on(engine, &data, &entry, options.seed, 0, 0)
 }
@@ -144,7 +147,11 @@ impl Entries {
     }
 }
 
-fn load_initial<E: Engine>(
+/// Loads the weights that the block names, then those of the options.
+///
+/// # Errors
+/// Of the files, and of tensors that do not fit; what was loaded from an earlier file stays.
+pub fn load_initial<E: Engine>(
     engine: &mut E,
     spec: &Train,
     options: &TrainOptions,

@@ -1,0 +1,89 @@
+//! `mlc run FILE ENTRY` for a method or fn: inputs in, results out.
+
+use mlc::diag::Diagnostic;
+use mlc::ir::Binding;
+use mlc::ir::graph::Stage;
+use mlc::ir::program::Entry;
+use mlc::runtime::files;
+use mlc::runtime::data::LoadOptions;
+use mlc::runtime::train::{Checkpoint, TrainOptions};
+use mlc::{Error, Program, Seed, Session};
+
+use super::run::{cache, located, refuse_training};
+use crate::args::RunArgs;
+use crate::progress::Progress;
+use crate::show::{Show, out};
+use crate::{inputs, memory, parse, summary};
+
+pub fn run(a: &RunArgs, program: &Program, name: &str, show: &Show) -> Result<u8, Error> {
+    refuse_training(a, &format!("for `{name}`"))?;
+    let entry = program.entry(name)?;
+    let cache = cache(a);
+    let o = inputs::Options {
+        words: &a.inputs,
+        dims: program.dims(),
+        random: a.random_inputs,
+        seed: a.model.seed.unwrap_or(0),
+        cache: &cache,
+    };
+    let fed = inputs::bind(entry, &o).map_err(|ds| located(program, ds))?;
+    let mut session = program.session(Seed(seed(a, program)))?;
+    state(a, program, &mut session, show)?;
+    if let Some(limit) = a.model.memory_limit.as_deref().map(parse::size).transpose()? {
+        let binding = program.binding_of(name, &fed.tensors, &fed.dims)?;
+        memory::check(program, name, &program.lower(name, &binding)?.plan, Some(limit))?;
+    }
+    let results = session.call_with_dims(name, &fed.tensors, &fed.dims)?;
+    let named: Vec<_> = results.iter().collect();
+    match &a.output {
+        Some(path) => {
+            let views: Vec<_> = named.iter().map(|(n, t)| (*n, t.view())).collect();
+            files::write_all(path, &views).map_err(|d| located(program, d))?;
+            if !a.quiet {
+                let names: Vec<String> = named.iter().map(|(n, _)| (*n).to_string()).collect();
+                out(&summary::written(path, &names));
+            }
+        }
+        None => {
+            let devices = devices(program, entry)?;
+            let lines = named.iter().enumerate();
+            let lines = lines.map(|(i, (n, t))| summary::result(n, t, devices.get(i).copied().flatten()));
+            out(&lines.collect::<String>());
+        }
+    }
+    Ok(crate::exit::OK)
+}
+
+/// A seed of the file is part of the program; else the run's.
+fn seed(a: &RunArgs, program: &Program) -> u64 {
+    let of_file = match &program.ir().trains[..] {
+        [one] => one.seed,
+        _ => None,
+    };
+    of_file.or(a.model.seed).unwrap_or(0)
+}
+
+/// The state that a method sees: a checkpoint's, a weights file's, or the initial one.
+fn state(a: &RunArgs, program: &Program, session: &mut Session, show: &Show) -> Result<(), Error> {
+    let load = LoadOptions { cache: cache(a), ..LoadOptions::default() };
+    let options = TrainOptions { weights: a.weights.clone(), load, ..TrainOptions::default() };
+    // Methods run on the train block's instance, with the weights that it names.
+    if program.ir().trains.len() == 1 {
+        session.load_block_weights(0, &options, &mut Progress::new(true, show, program.sources()))?;
+    } else if let Some(path) = &a.weights {
+        for note in session.load_weights(path)? {
+            show.one(Diagnostic::warning("W0701", note), program.sources());
+        }
+    }
+    if let Some(folder) = &a.resume {
+        let restored = Checkpoint::read(folder).and_then(|c| c.restore(session));
+        restored.map_err(|ds| located(program, ds))?;
+    }
+    Ok(())
+}
+
+/// Where each result is computed.
+fn devices(program: &Program, entry: &Entry) -> Result<Vec<Option<mlc::ir::Device>>, Error> {
+    let placed = program.graph(&entry.name, Stage::Placed, &Binding::new())?;
+    Ok(placed.outputs.iter().map(|o| placed.ty(o.value).device).collect())
+}

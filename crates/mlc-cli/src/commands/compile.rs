@@ -1,0 +1,110 @@
+//! `mlc compile FILE`: every intermediate form as text, or a summary of what was compiled.
+
+use std::fmt::Write;
+
+use mlc::diag::Diagnostic;
+use mlc::ir::program::Entry;
+use mlc::{EmitKind, Error, Program, emit_ast};
+
+use crate::args::{CompileArgs, ModelArgs};
+use crate::show::{Show, err, out};
+use crate::{entries, exit, memory, parse, sizes, text};
+
+pub fn run(a: &CompileArgs, show: &Show) -> Result<u8, Error> {
+    if let Some(path) = &a.output {
+        let title = format!("`-o {}`: artifacts are not built yet", path.display());
+        return Err(parse::usage(title, "leave the option out; `--emit` prints every form"));
+    }
+    if let Some(arch) = &a.arch {
+        let d = Diagnostic::error("E0590", format!("`--arch {arch}`: this build of mlc has no CUDA back end yet"));
+        return Err(Error::plain(d.hint("leave the option out and use `--target cpu`")));
+    }
+    let kinds: Vec<EmitKind> =
+        a.emit.iter().map(|k| k.parse().map_err(Error::plain)).collect::<Result<_, _>>()?;
+    if !kinds.is_empty() && kinds.iter().all(|k| !k.of_entry()) {
+        return syntax_trees(a, &kinds);
+    }
+    let limit = a.model.memory_limit.as_deref().map(parse::size).transpose()?;
+    let program = super::program(&a.model, show)?;
+    let names = entries::for_compile(&program, a.entry.as_deref())?;
+    let chosen: Vec<&Entry> = names.iter().map(|n| program.entry(n)).collect::<Result<_, _>>()?;
+    sizes::check_options(&program, &chosen)?;
+    if kinds.is_empty() {
+        return summary(&program, &chosen, a.entry.is_some(), limit);
+    }
+    for kind in kinds {
+        emit(&program, &a.model, kind, &chosen)?;
+    }
+    Ok(exit::OK)
+}
+
+/// Needs the text only: also for a file that does not check.
+fn syntax_trees(a: &CompileArgs, kinds: &[EmitKind]) -> Result<u8, Error> {
+    // A target that is not there is an error whatever is asked for.
+    let target: mlc::Target = a.model.target.parse().map_err(Error::plain)?;
+    target.device().map_err(Error::plain)?;
+    for _ in kinds {
+        out(&ast(&a.model)?);
+    }
+    Ok(exit::OK)
+}
+
+fn ast(a: &ModelArgs) -> Result<String, Error> {
+    let name = a.file.display().to_string();
+    let bytes = std::fs::read(&a.file).map_err(|e| {
+        let why = if e.kind() == std::io::ErrorKind::NotFound { "there is no such file".to_string() } else { e.to_string() };
+        Error::plain(Diagnostic::error("E0701", format!("cannot read `{name}`: {why}")))
+    })?;
+    Ok(format!("== ast {name} ==\n{}\n", emit_ast(&name, &bytes)?.trim_end()))
+}
+
+fn emit(program: &Program, a: &ModelArgs, kind: EmitKind, chosen: &[&Entry]) -> Result<(), Error> {
+    if !kind.of_entry() {
+        out(&ast(a)?);
+        return Ok(());
+    }
+    for entry in chosen {
+        let binding = match kind.needs_dims() {
+            true => sizes::all(program, entry, None)?,
+            false => sizes::known(program, entry, None),
+        };
+        let text = program.emit(kind, &entry.name, &binding)?;
+        out(&format!("== {} {} ==\n{}\n", kind.name(), entry.name, text.trim_end()));
+    }
+    Ok(())
+}
+
+/// Compiles what has dims, and says what that gave.
+fn summary(program: &Program, chosen: &[&Entry], named: bool, limit: Option<u64>) -> Result<u8, Error> {
+    let mut rows = vec![];
+    let mut skipped = String::new();
+    for entry in chosen {
+        let binding = match sizes::all(program, entry, None) {
+            Ok(binding) => binding,
+            Err(e) if named => return Err(e),
+            Err(_) => {
+                let open = sizes::open_dims(entry, &sizes::known(program, entry, None));
+                let options: Vec<String> = open.iter().map(|d| format!("--dim {d}=N")).collect();
+                let _ = writeln!(skipped, "skipped {}: give {} to compile it", entry.name, options.join(" "));
+                continue;
+            }
+        };
+        let start = std::time::Instant::now();
+        let bound = program.bind(&entry.name, &binding)?;
+        memory::check(program, &entry.name, &bound.plan, limit)?;
+        let stats = bound.executable.stats();
+        let dims: Vec<String> = binding.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        rows.push(vec![
+            entry.name.clone(),
+            dims.join(" "),
+            text::plural(bound.plan.program.calls.len() as u64, "call"),
+            text::plural(stats.kernels as u64, "kernel"),
+            format!("{} of code", text::bytes(stats.code_bytes as u64)),
+            format!("{} peak", text::bytes(memory::peaks(&bound.plan).values().sum())),
+            format!("{:.1} ms", start.elapsed().as_secs_f64() * 1e3),
+        ]);
+    }
+    out(&text::table(&rows, &[false, false, true, true, true, true, true]));
+    err(&skipped);
+    Ok(exit::OK)
+}

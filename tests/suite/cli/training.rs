@@ -1,0 +1,177 @@
+//! `mlc run` of a train block: steps and epochs, log, saving, resuming, Ctrl-C.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use super::{Done, Folder, MODEL, ROWS, STEPS_PER_EPOCH, files_in};
+
+fn log(f: &Folder, name: &str) -> Vec<Value> {
+    f.text(name).lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect()
+}
+
+fn steps(log: &[Value]) -> Vec<u64> {
+    log.iter().filter(|l| l.get("loss").is_some() && l.get("validate").is_none()).map(|l| l["step"].as_u64().unwrap()).collect()
+}
+
+fn validations(log: &[Value]) -> Vec<u64> {
+    log.iter().filter(|l| l.get("validate").is_some()).map(|l| l["step"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn trains_validates_and_says_what_it_did() {
+    let f = Folder::new();
+    let done = f.mlc("run net.mlg --target cpu --log log.jsonl").ok();
+    let log = log(&f, "log.jsonl");
+    let all = 2 * STEPS_PER_EPOCH as u64;
+    assert_eq!(steps(&log), (1..=all).collect::<Vec<_>>());
+    assert_eq!(validations(&log), [all / 2, all]);
+    for line in log.iter().filter(|l| l.get("validate").is_none()) {
+        let keys: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut sorted = keys.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, ["epoch", "loss", "lr", "metrics", "ms", "scale", "skipped", "step"]);
+        assert_eq!(line["epoch"], (line["step"].as_u64().unwrap() - 1) / STEPS_PER_EPOCH as u64);
+        assert!(line["loss"].is_f64() && line["metrics"]["accuracy"].is_number());
+        assert_eq!(line["lr"], 0.05);
+    }
+    let last = log.last().unwrap();
+    assert_eq!(last["rows"], ROWS);
+    for part in ["trained 12 steps", "validation: loss ", "accuracy ", "(44 rows)", "seed: 0", "nothing was saved", "--save"] {
+        assert!(done.out.contains(part), "{part}: {}", done.out);
+    }
+    assert!(done.err.contains("epoch 1/2") && done.err.contains("epoch 2/2"), "{}", done.err);
+    assert!(!done.err.contains('\r'), "no redrawn line where stderr is no terminal: {:?}", done.err);
+}
+
+#[test]
+fn steps_and_epochs_replace_the_files() {
+    let f = Folder::new();
+    let run = |options: &str| {
+        f.mlc(&format!("run net.mlg --quiet --log log.jsonl {options}")).ok();
+        let log = log(&f, "log.jsonl");
+        (steps(&log).len(), validations(&log))
+    };
+    assert_eq!(run("--steps 0"), (0, vec![0]));
+    assert_eq!(run("--steps 4"), (4, vec![4]));
+    // An epoch ends at step 6: never validated twice at one step.
+    assert_eq!(run("--steps 6"), (6, vec![6]));
+    assert_eq!(run("--steps 20"), (20, vec![6, 12, 18, 20]));
+    assert_eq!(run("--epochs 1"), (6, vec![6]));
+    assert_eq!(run("--epochs 3 --steps 8"), (8, vec![6, 8]));
+    assert_eq!(run("--epochs 1 --steps 8"), (6, vec![6]));
+}
+
+#[test]
+fn the_same_bits_on_every_run_and_another_seed_gives_others() {
+    let f = Folder::new();
+    f.mlc("run net.mlg --quiet --save a.safetensors").ok();
+    f.mlc("run net.mlg --quiet --save b.safetensors --threads 1").ok();
+    f.mlc("run net.mlg --quiet --save c.safetensors --seed 1").ok();
+    assert_eq!(f.read("a.safetensors"), f.read("b.safetensors"));
+    assert_ne!(f.read("a.safetensors"), f.read("c.safetensors"));
+}
+
+#[test]
+fn a_resumed_run_ends_in_the_same_bits() {
+    let f = Folder::new();
+    f.mlc("run net.mlg --quiet --steps 17 --save whole.safetensors --log whole.jsonl").ok();
+    f.mlc("run net.mlg --quiet --steps 9 --checkpoint ckpt --every 4 --log part.jsonl").ok();
+    let done = f.mlc("run net.mlg --steps 17 --resume ckpt --save part.safetensors --log part.jsonl").ok();
+    assert_eq!(f.read("whole.safetensors"), f.read("part.safetensors"));
+    assert!(done.out.contains("resumed at step 9"), "{}", done.out);
+    // The log is appended on resume; its lines are those of the whole run, but for the times and the
+    // validation at the end of the first part.
+    let strip = |name: &str| -> Vec<String> {
+        let lines = log(&f, name).into_iter().filter(|l| l.get("validate").is_none());
+        lines.map(|mut l| { l["ms"] = Value::Null; l.to_string() }).collect()
+    };
+    assert_eq!(strip("whole.jsonl"), strip("part.jsonl"));
+    // Without --resume the log starts anew.
+    f.mlc("run net.mlg --quiet --steps 1 --log part.jsonl").ok();
+    assert_eq!(steps(&log(&f, "part.jsonl")), [1]);
+    // Steps are the total: nothing is left to do.
+    let done = f.mlc("run net.mlg --steps 3 --resume ckpt").ok();
+    assert!(done.out.contains("no steps to train"), "{}", done.out);
+}
+
+#[test]
+fn weights_round_trip_and_file_order_is_kept() {
+    let f = Folder::new();
+    f.mlc("run net.mlg --quiet --steps 3 --save w.safetensors").ok();
+    f.mlc("run net.mlg --quiet --steps 0 --weights w.safetensors --save again.safetensors").ok();
+    assert_eq!(f.read("w.safetensors"), f.read("again.safetensors"));
+    // In file order the first epoch and the second see the same batches: with a zero learning rate the
+    // losses repeat.
+    f.write("net.mlg", MODEL.replace("lr: 0.05, momentum: 0.9", "lr: 0.0"));
+    f.mlc("run net.mlg --quiet --no-shuffle --log log.jsonl").ok();
+    let losses: Vec<f64> = log(&f, "log.jsonl").iter().filter(|l| l.get("validate").is_none()).map(|l| l["loss"].as_f64().unwrap()).collect();
+    assert_eq!(losses[..STEPS_PER_EPOCH], losses[STEPS_PER_EPOCH..]);
+    f.mlc("run net.mlg --quiet --log log.jsonl").ok();
+    let shuffled: Vec<f64> = log(&f, "log.jsonl").iter().filter(|l| l.get("validate").is_none()).map(|l| l["loss"].as_f64().unwrap()).collect();
+    assert_ne!(shuffled[..STEPS_PER_EPOCH], shuffled[STEPS_PER_EPOCH..]);
+}
+
+#[test]
+fn validates_without_training() {
+    let f = Folder::new();
+    f.mlc("run net.mlg --quiet --steps 5 --save w.safetensors --log log.jsonl").ok();
+    let done = f.mlc("run net.mlg validate --weights w.safetensors").ok();
+    let trained = log(&f, "log.jsonl").last().unwrap()["loss"].as_f64().unwrap();
+    let shown: f64 = done.out.split("loss ").nth(1).and_then(|t| t.split_whitespace().next()).unwrap().parse().unwrap();
+    assert!((trained - shown).abs() < 1e-3, "{trained} and {}", done.out);
+    f.mlc("run net.mlg validate --steps 3").fails(2, "E0912", &["--steps"]);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_warns_once_with_its_step() {
+    let f = Folder::with("lr: 0.05, momentum: 0.9", "lr: 1e30");
+    let done = f.mlc("run net.mlg --log log.jsonl").ok();
+    assert_eq!(done.err.matches("warning[W0801]").count(), 1, "{}", done.err);
+    let log = log(&f, "log.jsonl");
+    let bad: Vec<&Value> = log.iter().filter(|l| l.get("nonfinite").is_some()).collect();
+    assert!(!bad.is_empty() && bad.iter().all(|l| l["nonfinite"] == true));
+}
+
+#[test]
+fn quiet_prints_nothing_and_a_reader_that_leaves_is_no_error() {
+    let f = Folder::new();
+    let done = f.mlc("run net.mlg --quiet --steps 2").ok();
+    assert_eq!((done.out.as_str(), done.err.as_str()), ("", ""));
+    let mut child = f.command(&["doc"]).stdout(Stdio::piped()).spawn().expect("mlc runs");
+    drop(child.stdout.take());
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
+    let f = Folder::new();
+    let mut child = f
+        .command(&["run", "net.mlg", "--steps", "100000000", "--log", "log.jsonl"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("mlc runs");
+    // A first line of progress: it is training.
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let first = lines.next().expect("a line").expect("text");
+    assert!(first.contains("step"), "{first}");
+    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.expect("kill runs").success());
+    let rest: String = lines.map_while(Result::ok).collect::<Vec<_>>().join("\n");
+    let done = Done::of(&child.wait_with_output().expect("it ends"));
+    assert_eq!(done.code, 130, "{rest}");
+    assert!(done.out.contains("interrupted after step"), "{}", done.out);
+    let command = rest.lines().last().expect("how to go on").trim();
+    assert!(command.ends_with("--resume net.ckpt") && command.contains("run net.mlg"), "{rest}");
+    assert_eq!(files_in(&f.path("net.ckpt")), ["checkpoint.safetensors"]);
+    // The log ends with the step that was saved, and going on starts behind it.
+    let last = *steps(&log(&f, "log.jsonl")).last().expect("steps");
+    let target = (last + 2).to_string();
+    let go_on = f.run(&["run", "net.mlg", "--steps", &target, "--resume", "net.ckpt", "--log", "log.jsonl"]).ok();
+    assert!(go_on.out.contains("trained 2 steps"), "{}", go_on.out);
+    let all = steps(&log(&f, "log.jsonl"));
+    assert_eq!(all, (1..=last + 2).collect::<Vec<_>>());
+}

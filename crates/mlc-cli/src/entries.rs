@@ -48,7 +48,10 @@ fn default(program: &Program) -> Result<Job, Error> {
 
 fn ambiguous(title: &str, names: &[&str]) -> Error {
     let d = Diagnostic::error("E0913", format!("{title}: which entry shall run?"));
-    Error::plain(d.note(format!("entries: {}", names.join(", "))).hint(format!("name one: `mlc run FILE {}`", names[0])))
+    Error::plain(
+        d.note(format!("entries: {}", names.join(", ")))
+            .hint(format!("name one: `mlc run FILE {}`", names[0])),
+    )
 }
 
 fn named(program: &Program, name: &str) -> Result<Job, Error> {
@@ -62,8 +65,12 @@ fn named(program: &Program, name: &str) -> Result<Job, Error> {
             [] => Ok(Job::Validate(0)),
             [i] => Ok(Job::Validate(i)),
             _ => {
-                let names: Vec<String> = with.iter().map(|&i| format!("{}.validate", trains[i].name)).collect();
-                Err(ambiguous("several train blocks validate", &names.iter().map(String::as_str).collect::<Vec<_>>()))
+                let names: Vec<String> =
+                    with.iter().map(|&i| format!("{}.validate", trains[i].name)).collect();
+                Err(ambiguous(
+                    "several train blocks validate",
+                    &names.iter().map(String::as_str).collect::<Vec<_>>(),
+                ))
             }
         };
     }
@@ -124,7 +131,9 @@ pub fn for_compile(program: &Program, name: Option<&str>) -> Result<Vec<String>,
 /// The train block that an entry is of.
 pub fn train_of(kind: &EntryKind) -> Option<usize> {
     match kind {
-        EntryKind::Step { train, .. } | EntryKind::Micro { train } | EntryKind::Validate { train } => Some(*train),
+        EntryKind::Step { train, .. } | EntryKind::Micro { train } | EntryKind::Validate { train } => {
+            Some(*train)
+        }
         EntryKind::Init | EntryKind::Method | EntryKind::Test { .. } => None,
     }
 }

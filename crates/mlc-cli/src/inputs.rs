@@ -81,7 +81,11 @@ pub fn bind(entry: &Entry, o: &Options<'_>) -> Result<Inputs, Diagnostics> {
 }
 
 /// Whole arrays for fields that a train block leaves to the caller.
-pub fn fields(words: &[String], known: &[(String, DType)], cache: &Cache) -> Result<Vec<(String, HostTensor)>, Diagnostics> {
+pub fn fields(
+    words: &[String],
+    known: &[(String, DType)],
+    cache: &Cache,
+) -> Result<Vec<(String, HostTensor)>, Diagnostics> {
     let mut errors = Diagnostics::new();
     let mut out = vec![];
     for word in words {
@@ -91,10 +95,16 @@ pub fn fields(words: &[String], known: &[(String, DType)], cache: &Cache) -> Res
         };
         match known.iter().find(|(n, _)| n == name) {
             None => {
-                let d = Diagnostic::error("E0904", format!("`--input {word}`: no field `{name}` is fed by the caller"));
+                let d = Diagnostic::error(
+                    "E0904",
+                    format!("`--input {word}`: no field `{name}` is fed by the caller"),
+                );
                 let d = match known.is_empty() {
                     true => d.note("every field of the train block's datasets has a source"),
-                    false => d.note(format!("fields: {}", known.iter().map(|k| k.0.as_str()).collect::<Vec<_>>().join(", "))),
+                    false => d.note(format!(
+                        "fields: {}",
+                        known.iter().map(|k| k.0.as_str()).collect::<Vec<_>>().join(", ")
+                    )),
                 };
                 errors.push(suggest::hint(d, name, known.iter().map(|k| k.0.as_str())));
             }
@@ -115,7 +125,9 @@ fn given(entry: &Entry, o: &Options<'_>, errors: &mut Diagnostics) -> Vec<(Strin
         let is_archive = |w: &str| w.ends_with(".npz") || w.ends_with(".safetensors");
         if is_archive(word) && pair.is_none_or(|(n, _)| decls.iter().all(|d| *d.name != *n)) {
             match files::read_all(Path::new(word), o.cache) {
-                Ok(all) => tensors.extend(all.into_iter().filter(|(n, _)| decls.iter().any(|d| *d.name == **n))),
+                Ok(all) => {
+                    tensors.extend(all.into_iter().filter(|(n, _)| decls.iter().any(|d| *d.name == **n)))
+                }
                 Err(d) => errors.push(d),
             }
             continue;
@@ -168,10 +180,15 @@ fn read(decl: &InputDecl, value: &str, cache: &Cache) -> Result<HostTensor, Diag
             0 => match number {
                 Number::Int(i) => literal_int(decl, i),
                 Number::Float(v) => literal_number(decl, v),
-                Number::Bool(b) if decl.ty.dtype == DType::Bool => Ok(HostTensor::scalar(u8::from(b)).cast(DType::Bool)),
+                Number::Bool(b) if decl.ty.dtype == DType::Bool => {
+                    Ok(HostTensor::scalar(u8::from(b)).cast(DType::Bool))
+                }
                 Number::Bool(b) => Err(misfit(decl, &format!("`{b}` is a bool"))),
             },
-            _ => Err(misfit(decl, &format!("`{value}` is a single number")).hint("give the array in a .npy file")),
+            _ => {
+                Err(misfit(decl, &format!("`{value}` is a single number"))
+                    .hint("give the array in a .npy file"))
+            }
         };
     }
     let file = FileRef::parse(value);
@@ -183,7 +200,11 @@ fn read(decl: &InputDecl, value: &str, cache: &Cache) -> Result<HostTensor, Diag
         let d = misfit(decl, &format!("`{value}` holds {}{:?}", tensor.dtype(), tensor.shape()));
         return Err(match tensor.dtype() == decl.ty.dtype {
             true => d,
-            false => d.hint(format!("save it as {}: in NumPy, `x.astype(\"{}\")`", decl.ty.dtype, numpy_name(decl.ty.dtype))),
+            false => d.hint(format!(
+                "save it as {}: in NumPy, `x.astype(\"{}\")`",
+                decl.ty.dtype,
+                numpy_name(decl.ty.dtype)
+            )),
         });
     }
     Ok(tensor)
@@ -261,13 +282,18 @@ fn literal_number(decl: &InputDecl, value: f64) -> Result<HostTensor, Diagnostic
     match dtype.kind() {
         DTypeKind::Float => Ok(HostTensor::scalar(value).cast(dtype)),
         DTypeKind::Int if value.fract() == 0.0 && value.abs() < 9e15 => literal_int(decl, value as i64),
-        DTypeKind::Bool if value == 0.0 || value == 1.0 => Ok(HostTensor::scalar(u8::from(value == 1.0)).cast(dtype)),
+        DTypeKind::Bool if value == 0.0 || value == 1.0 => {
+            Ok(HostTensor::scalar(u8::from(value == 1.0)).cast(dtype))
+        }
         _ => Err(misfit(decl, &format!("`{value}` is not a {dtype}"))),
     }
 }
 
 /// The sizes that tensors give to dims that are names, each with the input that gives it.
-fn bound_by(decls: &[InputDecl], tensors: &[(String, HostTensor)]) -> std::collections::BTreeMap<mlc::ir::Symbol, (i64, String)> {
+fn bound_by(
+    decls: &[InputDecl],
+    tensors: &[(String, HostTensor)],
+) -> std::collections::BTreeMap<mlc::ir::Symbol, (i64, String)> {
     let mut bound = std::collections::BTreeMap::new();
     for (name, t) in tensors {
         let Some(decl) = decls.iter().find(|d| *d.name == **name) else { continue };

@@ -60,8 +60,14 @@ mod tests {
     #[test]
     fn commands_can_be_pasted() {
         let args = |line: &str| line.split('|').map(str::to_string).collect::<Vec<_>>();
-        assert_eq!(resume_command(&args("mlc|run|my model.mlg"), "out"), "mlc run 'my model.mlg' --resume out");
-        assert_eq!(resume_command(&args("mlc|run|a.mlg|--resume|x|--quiet"), "y"), "mlc run a.mlg --quiet --resume y");
+        assert_eq!(
+            resume_command(&args("mlc|run|my model.mlg"), "out"),
+            "mlc run 'my model.mlg' --resume out"
+        );
+        assert_eq!(
+            resume_command(&args("mlc|run|a.mlg|--resume|x|--quiet"), "y"),
+            "mlc run a.mlg --quiet --resume y"
+        );
         assert_eq!(resume_command(&args("mlc|--resume=x|it's"), "y"), r"mlc 'it'\''s' --resume y");
     }
 }

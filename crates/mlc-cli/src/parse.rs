@@ -15,7 +15,10 @@ pub fn usage(title: impl Into<String>, hint: &str) -> Error {
 pub fn pair<'a>(option: &str, text: &'a str) -> Result<(&'a str, &'a str), Error> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name, value)),
-        _ => Err(usage(format!("`--{option} {text}`: expected NAME=VALUE"), "write the name, `=` and the value without spaces")),
+        _ => Err(usage(
+            format!("`--{option} {text}`: expected NAME=VALUE"),
+            "write the name, `=` and the value without spaces",
+        )),
     }
 }
 
@@ -59,7 +62,10 @@ fn precision(text: &str) -> Result<&str, Error> {
             let d = Diagnostic::error("E0916", format!("`--precision {text}` is not built yet"));
             Err(Error::plain(d.hint("leave the option out: everything runs in the dtypes that are written")))
         }
-        _ => Err(usage(format!("`--precision {text}`: `{text}` is not a precision"), "write f32, mixed(f16) or mixed(bf16)")),
+        _ => Err(usage(
+            format!("`--precision {text}`: `{text}` is not a precision"),
+            "write f32, mixed(f16) or mixed(bf16)",
+        )),
     }
 }
 
@@ -73,7 +79,9 @@ pub fn compiler(a: &ModelArgs) -> Result<Compiler, Error> {
     }
     for text in &a.devices {
         let (name, value) = pair("device", text)?;
-        let device: Device = value.parse().map_err(|why: String| usage(format!("`--device {text}`: {why}"), "write --device left=cpu:1"))?;
+        let device: Device = value
+            .parse()
+            .map_err(|why: String| usage(format!("`--device {text}`: {why}"), "write --device left=cpu:1"))?;
         compiler = compiler.device(name, device);
     }
     if let Some(p) = &a.precision {
@@ -86,7 +94,10 @@ pub fn compiler(a: &ModelArgs) -> Result<Compiler, Error> {
         compiler = compiler.model(m);
     }
     if a.threads == Some(0) {
-        return Err(usage("`--threads 0`: at least one thread is needed", "leave the option out to use all cores"));
+        return Err(usage(
+            "`--threads 0`: at least one thread is needed",
+            "leave the option out to use all cores",
+        ));
     }
     Ok(compiler)
 }

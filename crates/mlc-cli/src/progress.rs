@@ -84,7 +84,9 @@ impl<'a> Progress<'a> {
     fn place(&self, r: &StepReport) -> String {
         let steps = self.plan.map_or(0, |p| p.steps);
         match self.epochs {
-            Some(n) => format!("epoch {}/{n}  step {}/{}", r.epoch + 1, text::count(r.step), text::count(steps)),
+            Some(n) => {
+                format!("epoch {}/{n}  step {}/{}", r.epoch + 1, text::count(r.step), text::count(steps))
+            }
             None => format!("step {}/{}", text::count(r.step), text::count(steps)),
         }
     }
@@ -99,7 +101,8 @@ impl<'a> Progress<'a> {
         }
         parts.extend(w.metrics.iter().map(|(n, sum)| format!("{n} {}", text::value(mean(*sum)))));
         if let Some(since) = w.since {
-            let rate = if w.rows > 0 { w.rows } else { w.steps } as f64 / since.elapsed().as_secs_f64().max(1e-9);
+            let rate =
+                if w.rows > 0 { w.rows } else { w.steps } as f64 / since.elapsed().as_secs_f64().max(1e-9);
             let what = if w.rows > 0 { "samples/s" } else { "steps/s" };
             let rate = if rate < 10.0 { text::value(rate) } else { text::count(rate as u64) };
             parts.push(format!("{rate} {what}"));
@@ -173,7 +176,8 @@ impl Observer for Progress<'_> {
             sum.1 += m.1;
         }
         self.epoch = r.epoch;
-        let last_of_epoch = self.plan.and_then(|p| p.steps_per_epoch).is_some_and(|n| n > 1 && r.step.is_multiple_of(n));
+        let last_of_epoch =
+            self.plan.and_then(|p| p.steps_per_epoch).is_some_and(|n| n > 1 && r.step.is_multiple_of(n));
         let last = self.plan.is_some_and(|p| p.steps == r.step);
         let due = match self.mode {
             Mode::Plain => self.drawn.elapsed() >= PLAIN || last_of_epoch || last,

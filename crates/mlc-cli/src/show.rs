@@ -20,7 +20,9 @@ impl Show {
             ColorChoice::Never => false,
             ColorChoice::Auto => {
                 let disabled = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-                std::io::stderr().is_terminal() && !disabled && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
+                std::io::stderr().is_terminal()
+                    && !disabled
+                    && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
             }
         };
         Show { style: if wanted { Style::Ansi } else { Style::Plain } }

@@ -70,13 +70,19 @@ pub fn all(program: &Program, entry: &Entry, opened: Option<&Opened>) -> Result<
     let Some(first) = open.first() else { return Ok(binding) };
     let names: Vec<String> = open.iter().map(|n| format!("`{n}`")).collect();
     let (dims, are) = if open.len() == 1 { ("dim", "is") } else { ("dims", "are") };
-    let mut d = Diagnostic::error("E0910", format!("the {dims} {} of `{}` {are} not bound", names.join(", "), entry.name));
+    let mut d = Diagnostic::error(
+        "E0910",
+        format!("the {dims} {} of `{}` {are} not bound", names.join(", "), entry.name),
+    );
     for symbol in entry.graph.dims.symbols.iter().filter(|s| open.contains(&s.name)) {
         d = d.label(symbol.span, "introduced here");
     }
     let example: Vec<String> = open.iter().map(|n| format!("--dim {n}=1")).collect();
     let hint = match data_of(program, entry) {
-        Some(_) => format!("its data would bind `{first}`, but the files are not there; or bind it: {}", example.join(" ")),
+        Some(_) => format!(
+            "its data would bind `{first}`, but the files are not there; or bind it: {}",
+            example.join(" ")
+        ),
         None => format!("bind it: {}", example.join(" ")),
     };
     Err(Error::new(d.hint(hint), program.sources()))
@@ -102,7 +108,10 @@ pub fn check_options(program: &Program, entries: &[&Entry]) -> Result<(), Error>
             errors.push(crate::inputs::unknown_dim(name, whose, &names));
         } else if having.iter().all(|e| by_data(e)) {
             let title = format!("`--dim {name}={n}`: the dim is bound by the data of `{}`", having[0].name);
-            errors.push(Diagnostic::error("E0909", title).hint("change `.batch(..)` in the file, or leave the option out"));
+            errors.push(
+                Diagnostic::error("E0909", title)
+                    .hint("change `.batch(..)` in the file, or leave the option out"),
+            );
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(Error::new(errors, program.sources())) }

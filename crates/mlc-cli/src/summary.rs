@@ -16,7 +16,9 @@ pub fn training(report: &RunReport, spec: &Train, done_before: u64) -> String {
     let steps = report.steps - done_before.min(report.steps);
     let how = match report.end {
         End::Finished if steps == 0 => "no steps to train".to_string(),
-        End::Finished => format!("trained {} in {}", text::plural(steps, "step"), text::seconds(report.seconds)),
+        End::Finished => {
+            format!("trained {} in {}", text::plural(steps, "step"), text::seconds(report.seconds))
+        }
         End::Stopped => format!(
             "stopped by the file's `stop` rule after {} in {}",
             text::plural(steps, "step"),
@@ -26,13 +28,18 @@ pub fn training(report: &RunReport, spec: &Train, done_before: u64) -> String {
     };
     out += &how;
     if done_before > 0 && report.end != End::Interrupted {
-        out += &format!(" (resumed at step {}, now at {})", text::count(done_before), text::count(report.steps));
+        out +=
+            &format!(" (resumed at step {}, now at {})", text::count(done_before), text::count(report.steps));
     }
     out.push('\n');
     if let Some(last) = &report.last {
         out += &format!("last step: {}\n", named(&last.losses, "loss", &last.metrics));
         if last.skipped > 0 {
-            out += &format!("skipped: {} (loss scale {})\n", text::plural(last.skipped, "step"), text::value(last.scale));
+            out += &format!(
+                "skipped: {} (loss scale {})\n",
+                text::plural(last.skipped, "step"),
+                text::value(last.scale)
+            );
         }
     }
     if let Some(v) = &report.validation {
@@ -63,7 +70,8 @@ pub fn validated(v: &ValidationReport) -> String {
 /// A result of an entry: `out: f32[64,10] on cpu:0  [[0.1, 0.2, ..], ..]`, and the range of its values.
 pub fn result(name: &str, t: &HostTensor, device: Option<Device>) -> String {
     let dims: Vec<String> = t.shape().iter().map(usize::to_string).collect();
-    let ty = if dims.is_empty() { t.dtype().to_string() } else { format!("{}[{}]", t.dtype(), dims.join(",")) };
+    let ty =
+        if dims.is_empty() { t.dtype().to_string() } else { format!("{}[{}]", t.dtype(), dims.join(",")) };
     let on = device.map_or(String::new(), |d| format!(" on {d}"));
     let range = match range(t) {
         Some((low, high)) => format!("  from {} to {}", text::value(low), text::value(high)),
@@ -122,7 +130,10 @@ mod tests {
     #[test]
     fn results_are_one_line() {
         let t = HostTensor::from_slice(&[2, 3], &[1f32, 2.5, 3., 4., 5., 6.]).unwrap();
-        assert_eq!(result("out", &t, Some(Device::CPU)), "out: f32[2,3] on cpu:0  [[1, 2.5, 3], ..]  from 1 to 6\n");
+        assert_eq!(
+            result("out", &t, Some(Device::CPU)),
+            "out: f32[2,3] on cpu:0  [[1, 2.5, 3], ..]  from 1 to 6\n"
+        );
         assert_eq!(result("n", &HostTensor::scalar(7i64), None), "n: i64  7\n");
         let empty = HostTensor::from_slice::<f32>(&[0, 3], &[]).unwrap();
         assert_eq!(result("e", &empty, None), "e: f32[0,3]  []\n");

@@ -96,9 +96,18 @@ mod tests {
     #[test]
     fn numbers_are_short() {
         assert_eq!([count(0), count(999), count(1000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([bytes(0), bytes(1023), bytes(1024), bytes(407_080)], ["0 B", "1023 B", "1.00 KiB", "398 KiB"]);
-        assert_eq!([seconds(0.0004), seconds(0.25), seconds(1.0), seconds(250.0)], ["0 ms", "250 ms", "1.0 s", "4 min 10 s"]);
-        assert_eq!([value(0.1), value(0.97530001), value(2.302585), value(12345.67)], ["0.1", "0.9753", "2.3026", "12346"]);
+        assert_eq!(
+            [bytes(0), bytes(1023), bytes(1024), bytes(407_080)],
+            ["0 B", "1023 B", "1.00 KiB", "398 KiB"]
+        );
+        assert_eq!(
+            [seconds(0.0004), seconds(0.25), seconds(1.0), seconds(250.0)],
+            ["0 ms", "250 ms", "1.0 s", "4 min 10 s"]
+        );
+        assert_eq!(
+            [value(0.1), value(0.97530001), value(2.302585), value(12345.67)],
+            ["0.1", "0.9753", "2.3026", "12346"]
+        );
         assert_eq!([value(0.0), value(1e-5), value(f64::NAN), value(100.0)], ["0", "1.000e-5", "NaN", "100"]);
     }
 

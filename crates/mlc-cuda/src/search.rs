@@ -41,7 +41,9 @@ pub(crate) fn folders_in(env: Env<'_>, root: &Path) -> Vec<PathBuf> {
     // `cuda` is a link to the version that is in use; then the newest.
     installed.sort_by_key(|p| (p.file_name().is_some_and(|n| n != "cuda"), std::cmp::Reverse(p.clone())));
     installed.iter().flat_map(|home| toolkit(home)).for_each(&mut add);
-    for folder in ["usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "usr/lib64", "usr/lib", "usr/lib/wsl/lib"] {
+    for folder in
+        ["usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu", "usr/lib64", "usr/lib", "usr/lib/wsl/lib"]
+    {
         add(root.join(folder));
     }
     found
@@ -141,7 +143,13 @@ mod tests {
         for folder in [&a, &b] {
             std::fs::create_dir(folder).unwrap();
         }
-        for file in ["libnvrtc.so.12", "libnvrtc.so.13.0.88", "libnvrtc.so.9", "libnvrtc.so.alt", "libnvrtc-builtins.so.13"] {
+        for file in [
+            "libnvrtc.so.12",
+            "libnvrtc.so.13.0.88",
+            "libnvrtc.so.9",
+            "libnvrtc.so.alt",
+            "libnvrtc-builtins.so.13",
+        ] {
             std::fs::write(a.join(file), "").unwrap();
         }
         std::fs::write(b.join("libnvrtc.so.99"), "").unwrap();

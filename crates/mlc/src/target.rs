@@ -37,7 +37,8 @@ impl Target {
 pub(crate) fn missing(device: Device) -> Diagnostic {
     let hint = "use `--target cpu`; a program for several GPUs runs on logical CPUs: `--device cuda:0=cpu:0`";
     if device.kind == DeviceKind::Cpu {
-        return Diagnostic::error("E0590", format!("cannot run on {device}: there is no such device")).hint(hint);
+        return Diagnostic::error("E0590", format!("cannot run on {device}: there is no such device"))
+            .hint(hint);
     }
     let probe = mlc_cuda::probe();
     let why = match &probe.devices {

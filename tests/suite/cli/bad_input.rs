@@ -65,7 +65,10 @@ fn recursion_and_absurd_sizes() {
         assert!(done.err.contains("error[E") && !done.err.contains("E9999"), "{}", done.err);
     }
     let f = Folder::empty();
-    f.write("deep.mlg", format!("fn f(x: f32) -> f32 {{ {}x{} }}\n", "(".repeat(100_000), ")".repeat(100_000)));
+    f.write(
+        "deep.mlg",
+        format!("fn f(x: f32) -> f32 {{ {}x{} }}\n", "(".repeat(100_000), ")".repeat(100_000)),
+    );
     f.mlc("check deep.mlg").fails(1, "E0104", &[]);
 }
 
@@ -158,14 +161,22 @@ fn truncated_and_corrupt_files() {
 #[test]
 fn weights_that_do_not_fit_are_listed_at_once() {
     let f = Folder::new();
-    let tensor = |shape: &[usize]| HostTensor::from_slice(shape, &vec![0f32; shape.iter().product()]).unwrap();
+    let tensor =
+        |shape: &[usize]| HostTensor::from_slice(shape, &vec![0f32; shape.iter().product()]).unwrap();
     let (w, b, extra) = (tensor(&[8, 5]), tensor(&[8]), tensor(&[1]));
     let tensors = [("fc1.weight", w.view()), ("fc1.bias", b.view()), ("head.bias", extra.view())];
     safetensors::write(&f.path("w.safetensors"), &tensors, &BTreeMap::new()).unwrap();
     f.mlc("run net.mlg --weights w.safetensors").fails(
         1,
         "E0724",
-        &["missing: fc2.weight", "missing: fc2.bias", "extra: head.bias", "fc1.weight", "[8, 5]", "nothing was loaded"],
+        &[
+            "missing: fc2.weight",
+            "missing: fc2.bias",
+            "extra: head.bias",
+            "fc1.weight",
+            "[8, 5]",
+            "nothing was loaded",
+        ],
     );
     f.mlc("run net.mlg forward --random-inputs --weights w.safetensors").fails(1, "E0724", &["fc2.weight"]);
     f.mlc("run net.mlg --weights nope.safetensors").fails(1, "E0701", &["nope.safetensors"]);

@@ -10,12 +10,25 @@ fn sections(text: &str) -> Vec<&str> {
 fn emit_prints_in_the_order_of_its_options() {
     let f = Folder::new();
     let done = f.mlc("compile net.mlg forward --target cpu --dim batch=4 --emit plan --emit ast --emit graph=placed --emit graph").ok();
-    assert_eq!(sections(&done.out), ["== plan forward ==", "== ast net.mlg ==", "== graph=placed forward ==", "== graph forward =="]);
+    assert_eq!(
+        sections(&done.out),
+        ["== plan forward ==", "== ast net.mlg ==", "== graph=placed forward ==", "== graph forward =="]
+    );
     // A train block takes the batch from its data, even where the files are not there.
     std::fs::remove_file(f.path("x.npy")).unwrap();
     let done = f.mlc("compile net.mlg train --emit loops --emit clif --emit asm").ok();
     let found = sections(&done.out);
-    assert_eq!(found, ["== loops train.step ==", "== loops train.validate ==", "== clif train.step ==", "== clif train.validate ==", "== asm train.step ==", "== asm train.validate =="]);
+    assert_eq!(
+        found,
+        [
+            "== loops train.step ==",
+            "== loops train.validate ==",
+            "== clif train.step ==",
+            "== clif train.validate ==",
+            "== asm train.step ==",
+            "== asm train.validate =="
+        ]
+    );
     let done = f.mlc("compile net.mlg --emit graph").ok();
     assert_eq!(sections(&done.out).len(), 3, "{:?}", sections(&done.out));
     let summary = f.mlc("compile net.mlg --target cpu").ok();
@@ -38,7 +51,12 @@ fn compile_refuses_what_it_cannot() {
 #[test]
 fn a_target_that_is_missing_says_what_was_looked_for() {
     let f = Folder::new();
-    for line in ["run net.mlg --target cuda", "compile net.mlg --target cuda:1 --emit ast", "check net.mlg --target cuda", "run net.mlg --target cuda --log log.jsonl"] {
+    for line in [
+        "run net.mlg --target cuda",
+        "compile net.mlg --target cuda:1 --emit ast",
+        "check net.mlg --target cuda",
+        "run net.mlg --target cuda --log log.jsonl",
+    ] {
         f.mlc(line).fails(3, "E0590", &["libcuda", "nvrtc", "looked for in", "--target cpu"]);
     }
     assert!(!f.path("log.jsonl").exists(), "nothing half-run");
@@ -68,7 +86,17 @@ fn fmt_rewrites_only_what_it_can_parse() {
 fn check_reports_and_works_without_data() {
     let f = Folder::new();
     let done = f.mlc("check net.mlg").ok();
-    for part in ["fc1.weight", "f32[8,4]", "total", "67", "forward", "44 samples", "transfers: none", "optimizer state", "train.step, peak"] {
+    for part in [
+        "fc1.weight",
+        "f32[8,4]",
+        "total",
+        "67",
+        "forward",
+        "44 samples",
+        "transfers: none",
+        "optimizer state",
+        "train.step, peak",
+    ] {
         assert!(done.out.contains(part), "`{part}` is missing:\n{}", done.out);
     }
     assert_eq!(done.err, "");
@@ -120,7 +148,14 @@ fn doc_and_explain_know_their_names() {
 #[test]
 fn usage_errors_exit_with_2() {
     let f = Folder::new();
-    for line in ["chekc net.mlg", "run", "run net.mlg --stepz 3", "run net.mlg --steps many", "run net.mlg --every 3", "check net.mlg a b"] {
+    for line in [
+        "chekc net.mlg",
+        "run",
+        "run net.mlg --stepz 3",
+        "run net.mlg --steps many",
+        "run net.mlg --every 3",
+        "check net.mlg a b",
+    ] {
         let done = f.mlc(line);
         assert_eq!(done.code, 2, "{line}: {}", done.err);
         assert!(done.err.contains("Usage") || done.err.contains("--help"), "{line}: {}", done.err);

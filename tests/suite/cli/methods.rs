@@ -50,7 +50,13 @@ fn archives_bind_by_name_and_tuples_have_numbered_results() {
     files::npz::write(&f.path("in.npz"), &[("a", a.view()), ("b", b.view())]).unwrap();
     let done = f.mlc("run fns.mlg both --input in.npz").ok();
     let lines: Vec<&str> = done.out.lines().collect();
-    assert_eq!(lines, ["out0: f32[2,3] on cpu:0  [[1, 2, 3], ..]  from 1 to 6", "out1: f32[2] on cpu:0  [8, 9]  from 8 to 9"]);
+    assert_eq!(
+        lines,
+        [
+            "out0: f32[2,3] on cpu:0  [[1, 2, 3], ..]  from 1 to 6",
+            "out1: f32[2] on cpu:0  [8, 9]  from 8 to 9"
+        ]
+    );
     f.mlc("run fns.mlg both --input a=in.npz:a --input b=in.npz:b").ok();
 }
 

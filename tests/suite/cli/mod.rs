@@ -102,7 +102,8 @@ impl Folder {
 
     pub fn labels(&self, name: &str, n: usize, value: impl Fn(usize) -> i64) {
         let values: Vec<i64> = (0..n).map(value).collect();
-        npy::write(&self.path(name), HostTensor::from_slice(&[n], &values).expect("shape").view()).expect("written");
+        npy::write(&self.path(name), HostTensor::from_slice(&[n], &values).expect("shape").view())
+            .expect("written");
     }
 
     /// `mlc` in this folder, without colours, its cache in the folder.

@@ -12,7 +12,10 @@ fn log(f: &Folder, name: &str) -> Vec<Value> {
 }
 
 fn steps(log: &[Value]) -> Vec<u64> {
-    log.iter().filter(|l| l.get("loss").is_some() && l.get("validate").is_none()).map(|l| l["step"].as_u64().unwrap()).collect()
+    log.iter()
+        .filter(|l| l.get("loss").is_some() && l.get("validate").is_none())
+        .map(|l| l["step"].as_u64().unwrap())
+        .collect()
 }
 
 fn validations(log: &[Value]) -> Vec<u64> {
@@ -38,7 +41,15 @@ fn trains_validates_and_says_what_it_did() {
     }
     let last = log.last().unwrap();
     assert_eq!(last["rows"], ROWS);
-    for part in ["trained 12 steps", "validation: loss ", "accuracy ", "(44 rows)", "seed: 0", "nothing was saved", "--save"] {
+    for part in [
+        "trained 12 steps",
+        "validation: loss ",
+        "accuracy ",
+        "(44 rows)",
+        "seed: 0",
+        "nothing was saved",
+        "--save",
+    ] {
         assert!(done.out.contains(part), "{part}: {}", done.out);
     }
     assert!(done.err.contains("epoch 1/2") && done.err.contains("epoch 2/2"), "{}", done.err);
@@ -85,7 +96,12 @@ fn a_resumed_run_ends_in_the_same_bits() {
     // validation at the end of the first part.
     let strip = |name: &str| -> Vec<String> {
         let lines = log(&f, name).into_iter().filter(|l| l.get("validate").is_none());
-        lines.map(|mut l| { l["ms"] = Value::Null; l.to_string() }).collect()
+        lines
+            .map(|mut l| {
+                l["ms"] = Value::Null;
+                l.to_string()
+            })
+            .collect()
     };
     assert_eq!(strip("whole.jsonl"), strip("part.jsonl"));
     // Without --resume the log starts anew.
@@ -106,10 +122,18 @@ fn weights_round_trip_and_file_order_is_kept() {
     // losses repeat.
     f.write("net.mlg", MODEL.replace("lr: 0.05, momentum: 0.9", "lr: 0.0"));
     f.mlc("run net.mlg --quiet --no-shuffle --log log.jsonl").ok();
-    let losses: Vec<f64> = log(&f, "log.jsonl").iter().filter(|l| l.get("validate").is_none()).map(|l| l["loss"].as_f64().unwrap()).collect();
+    let losses: Vec<f64> = log(&f, "log.jsonl")
+        .iter()
+        .filter(|l| l.get("validate").is_none())
+        .map(|l| l["loss"].as_f64().unwrap())
+        .collect();
     assert_eq!(losses[..STEPS_PER_EPOCH], losses[STEPS_PER_EPOCH..]);
     f.mlc("run net.mlg --quiet --log log.jsonl").ok();
-    let shuffled: Vec<f64> = log(&f, "log.jsonl").iter().filter(|l| l.get("validate").is_none()).map(|l| l["loss"].as_f64().unwrap()).collect();
+    let shuffled: Vec<f64> = log(&f, "log.jsonl")
+        .iter()
+        .filter(|l| l.get("validate").is_none())
+        .map(|l| l["loss"].as_f64().unwrap())
+        .collect();
     assert_ne!(shuffled[..STEPS_PER_EPOCH], shuffled[STEPS_PER_EPOCH..]);
 }
 
@@ -119,7 +143,8 @@ fn validates_without_training() {
     f.mlc("run net.mlg --quiet --steps 5 --save w.safetensors --log log.jsonl").ok();
     let done = f.mlc("run net.mlg validate --weights w.safetensors").ok();
     let trained = log(&f, "log.jsonl").last().unwrap()["loss"].as_f64().unwrap();
-    let shown: f64 = done.out.split("loss ").nth(1).and_then(|t| t.split_whitespace().next()).unwrap().parse().unwrap();
+    let shown: f64 =
+        done.out.split("loss ").nth(1).and_then(|t| t.split_whitespace().next()).unwrap().parse().unwrap();
     assert!((trained - shown).abs() < 1e-3, "{trained} and {}", done.out);
     f.mlc("run net.mlg validate --steps 3").fails(2, "E0912", &["--steps"]);
 }
@@ -170,7 +195,8 @@ fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
     // The log ends with the step that was saved, and going on starts behind it.
     let last = *steps(&log(&f, "log.jsonl")).last().expect("steps");
     let target = (last + 2).to_string();
-    let go_on = f.run(&["run", "net.mlg", "--steps", &target, "--resume", "net.ckpt", "--log", "log.jsonl"]).ok();
+    let go_on =
+        f.run(&["run", "net.mlg", "--steps", &target, "--resume", "net.ckpt", "--log", "log.jsonl"]).ok();
     assert!(go_on.out.contains("trained 2 steps"), "{}", go_on.out);
     let all = steps(&log(&f, "log.jsonl"));
     assert_eq!(all, (1..=last + 2).collect::<Vec<_>>());

@@ -4,8 +4,8 @@ use mlc::diag::Diagnostic;
 use mlc::ir::Binding;
 use mlc::ir::graph::Stage;
 use mlc::ir::program::Entry;
-use mlc::runtime::files;
 use mlc::runtime::data::LoadOptions;
+use mlc::runtime::files;
 use mlc::runtime::train::{Checkpoint, TrainOptions};
 use mlc::{Error, Program, Seed, Session};
 

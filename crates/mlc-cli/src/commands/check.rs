@@ -51,10 +51,17 @@ fn parameters(program: &Program, report: &mut String) {
     if rows.is_empty() {
         return;
     }
-    let mut cells = vec![vec!["parameter".into(), "type".into(), "elements".into(), "bytes".into(), String::new()]];
+    let mut cells =
+        vec![vec!["parameter".into(), "type".into(), "elements".into(), "bytes".into(), String::new()]];
     for r in &rows {
         let note = if r.trained { "" } else { "buffer" };
-        cells.push(vec![r.path.clone(), r.ty.clone(), text::count(r.elements), text::bytes(r.bytes), note.into()]);
+        cells.push(vec![
+            r.path.clone(),
+            r.ty.clone(),
+            text::count(r.elements),
+            text::bytes(r.bytes),
+            note.into(),
+        ]);
     }
     let total = |trained: bool| {
         let rows = rows.iter().filter(|r| r.trained == trained);
@@ -64,7 +71,13 @@ fn parameters(program: &Program, report: &mut String) {
     cells.push(vec!["total".into(), String::new(), text::count(elements), text::bytes(bytes), String::new()]);
     let (elements, bytes) = total(false);
     if elements > 0 {
-        cells.push(vec!["buffers".into(), String::new(), text::count(elements), text::bytes(bytes), String::new()]);
+        cells.push(vec![
+            "buffers".into(),
+            String::new(),
+            text::count(elements),
+            text::bytes(bytes),
+            String::new(),
+        ]);
     }
     *report += &text::table(&cells, &[false, false, true, true, false]);
     report.push('\n');
@@ -76,8 +89,12 @@ fn signatures(program: &Program, entries: &[&Entry], report: &mut String) {
     for e in entries {
         let inputs: Vec<String> =
             e.inputs.iter().map(|i| format!("{}: {}", i.name, i.ty.clone().on(None))).collect();
-        let outputs: Vec<String> =
-            e.graph.outputs.iter().map(|o| format!("{}: {}", o.name, e.graph.ty(o.value).clone().on(None))).collect();
+        let outputs: Vec<String> = e
+            .graph
+            .outputs
+            .iter()
+            .map(|o| format!("{}: {}", o.name, e.graph.ty(o.value).clone().on(None)))
+            .collect();
         rows.push(vec![e.name.clone(), format!("({}) -> {}", inputs.join(", "), outputs.join(", "))]);
     }
     *report += &text::table(&rows, &[]);
@@ -86,7 +103,8 @@ fn signatures(program: &Program, entries: &[&Entry], report: &mut String) {
         *devices.entry(slot.device.to_string()).or_default() += 1;
     }
     devices.entry(program.device().to_string()).or_default();
-    let all: Vec<String> = devices.iter().map(|(d, n)| format!("{d} (holds {})", text::plural(*n, "state"))).collect();
+    let all: Vec<String> =
+        devices.iter().map(|(d, n)| format!("{d} (holds {})", text::plural(*n, "state"))).collect();
     let _ = writeln!(report, "\ndevices: {}", all.join(", "));
 }
 
@@ -101,7 +119,8 @@ impl Data {
     fn open(program: &Program) -> Data {
         let options = LoadOptions { cache: Cache::user(), ..LoadOptions::default() };
         let mut problems = Diagnostics::new();
-        let mut one = |spec: &Option<DataSpec>| spec.as_ref().map(|s| sizes::open(s, &options, &mut problems));
+        let mut one =
+            |spec: &Option<DataSpec>| spec.as_ref().map(|s| sizes::open(s, &options, &mut problems));
         let opened = program.ir().trains.iter().map(|t| [one(&t.data), one(&t.validate)]).collect();
         // A file that is not there is no mistake in the model: `mlc run` needs it, `mlc check` does not.
         for d in &mut problems.0 {
@@ -117,7 +136,9 @@ impl Data {
     fn of(&self, program: &Program, entry: &Entry) -> Option<&Opened> {
         let [data, validate] = self.opened.get(crate::entries::train_of(&entry.kind)?)?;
         match entry.kind {
-            EntryKind::Validate { train } if program.ir().trains[train].validate.is_some() => validate.as_ref(),
+            EntryKind::Validate { train } if program.ir().trains[train].validate.is_some() => {
+                validate.as_ref()
+            }
             _ => data.as_ref(),
         }
     }
@@ -125,15 +146,25 @@ impl Data {
     fn report(&self, program: &Program, report: &mut String) {
         let mut rows = vec![];
         for (train, opened) in program.ir().trains.iter().zip(&self.opened) {
-            for (what, spec, opened) in [("data", &train.data, &opened[0]), ("validate", &train.validate, &opened[1])] {
+            for (what, spec, opened) in
+                [("data", &train.data, &opened[0]), ("validate", &train.validate, &opened[1])]
+            {
                 let (Some(spec), Some(opened)) = (spec, opened) else { continue };
                 for (part, dataset) in spec.parts.iter().zip(opened) {
                     let rows_of = match dataset {
                         None => "not read".to_string(),
-                        Some(d) => d.rows().map_or("fed by the caller".into(), |n| text::plural(n as u64, "sample")),
+                        Some(d) => {
+                            d.rows().map_or("fed by the caller".into(), |n| text::plural(n as u64, "sample"))
+                        }
                     };
-                    let batch = part.pipeline.batch.map_or("whole".to_string(), |b| format!("batches of {b}"));
-                    rows.push(vec![format!("{}.{what}", train.name), part.dataset.name.clone(), rows_of, batch]);
+                    let batch =
+                        part.pipeline.batch.map_or("whole".to_string(), |b| format!("batches of {b}"));
+                    rows.push(vec![
+                        format!("{}.{what}", train.name),
+                        part.dataset.name.clone(),
+                        rows_of,
+                        batch,
+                    ]);
                 }
             }
         }
@@ -149,7 +180,8 @@ fn transfers(program: &Program, entries: &[&Entry], report: &mut String) -> Resu
     for e in entries {
         let placed = program.graph(&e.name, Stage::Placed, &Binding::new())?;
         for c in crossings(&placed) {
-            let bytes = c.bytes.as_const().map_or_else(|| format!("{} bytes", c.bytes), |n| text::bytes(n as u64));
+            let bytes =
+                c.bytes.as_const().map_or_else(|| format!("{} bytes", c.bytes), |n| text::bytes(n as u64));
             let mut notes = vec![];
             if c.phase == Phase::Backward {
                 notes.push("backward");
@@ -183,11 +215,14 @@ fn memory_report(
     *report += "\nmemory\n";
     let mut kinds: BTreeMap<(u8, &str), u64> = BTreeMap::new();
     for s in &program.ir().states {
-        let bytes = s.ty.bound_shape().map_or(0, |d| (d.iter().product::<usize>() * s.ty.dtype.size()) as u64);
+        let bytes =
+            s.ty.bound_shape().map_or(0, |d| (d.iter().product::<usize>() * s.ty.dtype.size()) as u64);
         *kinds.entry(kind_name(&s.kind)).or_default() += bytes;
     }
-    let mut rows: Vec<Vec<String>> =
-        kinds.iter().map(|((_, kind), n)| vec![(*kind).to_string(), text::bytes(*n), String::new()]).collect();
+    let mut rows: Vec<Vec<String>> = kinds
+        .iter()
+        .map(|((_, kind), n)| vec![(*kind).to_string(), text::bytes(*n), String::new()])
+        .collect();
     let mut errors = Diagnostics::new();
     for e in entries {
         let binding = sizes::known(program, e, data.of(program, e));
@@ -198,7 +233,11 @@ fn memory_report(
                 errors.extend(e.diagnostics);
             }
             let dims: Vec<String> = open.iter().map(|d| format!("--dim {d}=N")).collect();
-            rows.push(vec![format!("{}, peak", e.name), "?".into(), format!("depends on dims: give {}", dims.join(" "))]);
+            rows.push(vec![
+                format!("{}, peak", e.name),
+                "?".into(),
+                format!("depends on dims: give {}", dims.join(" ")),
+            ]);
             continue;
         }
         let plan = match program.lower(&e.name, &binding) {

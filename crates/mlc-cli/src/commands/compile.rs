@@ -16,7 +16,10 @@ pub fn run(a: &CompileArgs, show: &Show) -> Result<u8, Error> {
         return Err(parse::usage(title, "leave the option out; `--emit` prints every form"));
     }
     if let Some(arch) = &a.arch {
-        let d = Diagnostic::error("E0590", format!("`--arch {arch}`: this build of mlc has no CUDA back end yet"));
+        let d = Diagnostic::error(
+            "E0590",
+            format!("`--arch {arch}`: this build of mlc has no CUDA back end yet"),
+        );
         return Err(Error::plain(d.hint("leave the option out and use `--target cpu`")));
     }
     let kinds: Vec<EmitKind> =
@@ -52,7 +55,11 @@ fn syntax_trees(a: &CompileArgs, kinds: &[EmitKind]) -> Result<u8, Error> {
 fn ast(a: &ModelArgs) -> Result<String, Error> {
     let name = a.file.display().to_string();
     let bytes = std::fs::read(&a.file).map_err(|e| {
-        let why = if e.kind() == std::io::ErrorKind::NotFound { "there is no such file".to_string() } else { e.to_string() };
+        let why = if e.kind() == std::io::ErrorKind::NotFound {
+            "there is no such file".to_string()
+        } else {
+            e.to_string()
+        };
         Error::plain(Diagnostic::error("E0701", format!("cannot read `{name}`: {why}")))
     })?;
     Ok(format!("== ast {name} ==\n{}\n", emit_ast(&name, &bytes)?.trim_end()))

@@ -10,7 +10,9 @@ use crate::{exit, text};
 pub fn run(calibrate: bool) -> Result<u8, Error> {
     if calibrate {
         let d = Diagnostic::error("E0916", "`mlc devices --calibrate` is not built yet");
-        return Err(Error::plain(d.hint("the compiler uses its built-in cost table; `mlc devices` lists what there is")));
+        return Err(Error::plain(
+            d.hint("the compiler uses its built-in cost table; `mlc devices` lists what there is"),
+        ));
     }
     out(&format!("{}\n{}", cpu()?, cuda()));
     Ok(exit::OK)

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use mlc::diag::catalogue::ENTRIES;
 use mlc::diag::{Diagnostic, Diagnostics, Span};
+use mlc::ir::Binding;
 use mlc::ir::graph::{Phase, Stage};
 use mlc::ir::program::Entry;
-use mlc::ir::Binding;
 use mlc::passes::{Decision, crossings};
 use mlc::{Compiler, Error, Program};
 
@@ -19,12 +19,19 @@ pub fn run(a: &ExplainArgs, show: &Show) -> Result<u8, Error> {
         "fusion" | "transfers" => why(a, show),
         "precision" => {
             let d = Diagnostic::error("E0916", "`mlc explain precision` is not built yet");
-            Err(Error::plain(d.hint("mixed precision is not built yet: everything runs in the dtypes that are written")))
+            Err(Error::plain(
+                d.hint("mixed precision is not built yet: everything runs in the dtypes that are written"),
+            ))
         }
         code => {
             if let Some(file) = &a.file {
-                let d = Diagnostic::error("E0912", format!("`mlc explain {code}` takes no file (`{}`)", file.display()));
-                return Err(Error::plain(d.hint("with a file: `mlc explain fusion|precision|transfers FILE [ENTRY] [LINE]`")));
+                let d = Diagnostic::error(
+                    "E0912",
+                    format!("`mlc explain {code}` takes no file (`{}`)", file.display()),
+                );
+                return Err(Error::plain(
+                    d.hint("with a file: `mlc explain fusion|precision|transfers FILE [ENTRY] [LINE]`"),
+                ));
             }
             explain_code(code)
         }
@@ -46,7 +53,10 @@ fn explain_code(code: &str) -> Result<u8, Error> {
 /// What the passes decided.
 fn why(a: &ExplainArgs, show: &Show) -> Result<u8, Error> {
     let Some(file) = &a.file else {
-        return Err(parse::usage(format!("`mlc explain {}` needs a file", a.what), &format!("write `mlc explain {} FILE [ENTRY] [LINE]`", a.what)));
+        return Err(parse::usage(
+            format!("`mlc explain {}` needs a file", a.what),
+            &format!("write `mlc explain {} FILE [ENTRY] [LINE]`", a.what),
+        ));
     };
     // `mlc explain fusion FILE 12`: a number alone is a line.
     let (entry, line) = match (a.entry.as_deref(), a.line) {
@@ -95,7 +105,8 @@ fn transfers(program: &Program, entry: &Entry, line: Option<u32>) -> Result<Stri
     let placed = program.graph(&entry.name, Stage::Placed, &Binding::new())?;
     let mut text = String::new();
     for c in crossings(&placed).iter().filter(|c| on_line(program, c.span, line)) {
-        let bytes = c.bytes.as_const().map_or_else(|| format!("{} bytes", c.bytes), |n| text::bytes(n as u64));
+        let bytes =
+            c.bytes.as_const().map_or_else(|| format!("{} bytes", c.bytes), |n| text::bytes(n as u64));
         let mut why = vec![];
         if c.input {
             why.push("an input on its way: counts for no contract");
@@ -104,14 +115,23 @@ fn transfers(program: &Program, entry: &Entry, line: Option<u32>) -> Result<Stri
             why.push("the gradient of a crossing");
         }
         why.push(if c.explicit { "written `.to`" } else { "inserted: its user is there" });
-        let _ = writeln!(text, "  {} -> {}  {bytes}  {}  ({})", c.from, c.to, program.sources().locate(c.span), why.join("; "));
+        let _ = writeln!(
+            text,
+            "  {} -> {}  {bytes}  {}  ({})",
+            c.from,
+            c.to,
+            program.sources().locate(c.span),
+            why.join("; ")
+        );
     }
     Ok(text)
 }
 
 fn fusion(program: &Program, entry: &Entry, binding: &Binding, line: Option<u32>) -> Result<String, Error> {
     let bound = program.bind(&entry.name, binding)?;
-    let about = |d: &&Decision| d.pass != "place" && (line.is_none() || d.spans.iter().any(|&s| on_line(program, s, line)));
+    let about = |d: &&Decision| {
+        d.pass != "place" && (line.is_none() || d.spans.iter().any(|&s| on_line(program, s, line)))
+    };
     let mut text = String::new();
     for d in bound.decisions.iter().filter(about) {
         let at = d.spans.first().map_or(String::new(), |&s| program.sources().locate(s));

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use mlc::Error;
 use mlc::diag::{Diagnostic, SourceMap};
 use mlc::frontend::syntax;
 use mlc::runtime::files::atomic_write;
-use mlc::Error;
 
 use crate::args::FmtArgs;
 use crate::exit;
@@ -35,7 +35,8 @@ pub fn run(a: &FmtArgs, show: &Show) -> Result<u8, Error> {
 fn one(path: &Path, check: bool) -> Result<bool, Error> {
     let bytes = std::fs::read(path).map_err(|e| Error::plain(unreadable(path, &e)))?;
     let mut sources = SourceMap::new();
-    let id = sources.add(path.display().to_string(), Some(path.to_path_buf()), String::from_utf8_lossy(&bytes));
+    let id =
+        sources.add(path.display().to_string(), Some(path.to_path_buf()), String::from_utf8_lossy(&bytes));
     let Ok(text) = std::str::from_utf8(&bytes) else {
         let parsed = syntax::parse_bytes(id, &bytes);
         return Err(Error::new(parsed.diagnostics, &sources.into()));

@@ -31,7 +31,11 @@ pub struct Report {
 }
 
 pub fn run(program: &Program, session: &Session, entry: &str, name: &str) -> Result<Report, Diagnostic> {
-    let graph = program.ir().entry(entry).map(|e| &e.graph).ok_or_else(|| Diagnostic::bug("a check without its entry"))?;
+    let graph = program
+        .ir()
+        .entry(entry)
+        .map(|e| &e.graph)
+        .ok_or_else(|| Diagnostic::bug("a check without its entry"))?;
     let states = states(program, session)?;
     let analytic = analytic(program, entry, name, &states)?;
     let by = operands(graph, name)?;
@@ -40,11 +44,13 @@ pub fn run(program: &Program, session: &Session, entry: &str, name: &str) -> Res
         let out = eval::run(&moved, inputs, &states, &Binding::new()).map_err(|e| of_eval(&e))?;
         out.outputs.first().map(|o| first(&o.1)).ok_or_else(|| Diagnostic::bug("no loss"))
     };
-    let mut report = Report { elements: 0, worst: 0.0, path: String::new(), element: 0, analytic: 0.0, numeric: 0.0 };
+    let mut report =
+        Report { elements: 0, worst: 0.0, path: String::new(), element: 0, analytic: 0.0, numeric: 0.0 };
     let mut inputs = base;
     for (i, (path, _)) in by.iter().enumerate() {
         let key: Symbol = input_name(i).into();
-        let gradient = analytic.get(path).ok_or_else(|| Diagnostic::bug(format!("no gradient of `{path}`")))?;
+        let gradient =
+            analytic.get(path).ok_or_else(|| Diagnostic::bug(format!("no gradient of `{path}`")))?;
         let len = values(gradient).len();
         let shown = len.min(ELEMENTS);
         for k in 0..shown {
@@ -70,8 +76,14 @@ pub fn run(program: &Program, session: &Session, entry: &str, name: &str) -> Res
 }
 
 /// The gradients by name, from the differentiated graph.
-fn analytic(program: &Program, entry: &str, name: &str, states: &HashMap<Symbol, Tensor>) -> Result<HashMap<String, Tensor>, Diagnostic> {
-    let mut graph = program.graph(entry, Stage::Differentiated, &Binding::new()).map_err(|e| one(e.diagnostics))?;
+fn analytic(
+    program: &Program,
+    entry: &str,
+    name: &str,
+    states: &HashMap<Symbol, Tensor>,
+) -> Result<HashMap<String, Tensor>, Diagnostic> {
+    let mut graph =
+        program.graph(entry, Stage::Differentiated, &Binding::new()).map_err(|e| one(e.diagnostics))?;
     let prefix = format!("{name}.grad.");
     graph.outputs.retain(|o| o.name.starts_with(&prefix));
     graph.writes.clear();
@@ -98,7 +110,10 @@ fn input_name(i: usize) -> String {
 
 /// A copy of the graph that computes the loss from inputs in place of `by`, and those inputs' values.
 fn base(
-    graph: &Graph, name: &str, by: &[(String, ValueId)], states: &HashMap<Symbol, Tensor>,
+    graph: &Graph,
+    name: &str,
+    by: &[(String, ValueId)],
+    states: &HashMap<Symbol, Tensor>,
 ) -> Result<(Graph, HashMap<Symbol, Tensor>), Diagnostic> {
     let loss = graph.outputs.iter().find(|o| o.name == format!("{name}.loss"));
     let loss = loss.ok_or_else(|| Diagnostic::bug("a check without its loss"))?.value;
@@ -139,7 +154,8 @@ fn tensor(t: &HostTensor) -> Result<Tensor, Diagnostic> {
         DType::Bool => Elements::B(t.bytes().iter().map(|&b| b != 0).collect()),
         _ => Elements::U(t.to_vec::<u64>()),
     };
-    Tensor::new(t.dtype(), t.shape().to_vec(), data).ok_or_else(|| Diagnostic::bug("a state of another shape"))
+    Tensor::new(t.dtype(), t.shape().to_vec(), data)
+        .ok_or_else(|| Diagnostic::bug("a state of another shape"))
 }
 
 fn nudge(inputs: &mut HashMap<Symbol, Tensor>, key: &Symbol, element: usize, delta: f64) {

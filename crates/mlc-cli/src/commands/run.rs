@@ -47,7 +47,10 @@ fn preflight(a: &RunArgs) -> Result<(), Error> {
         parse::size(a.model.memory_limit.as_deref().unwrap_or_default())?;
     }
     if a.every == Some(0) {
-        return Err(parse::usage("`--every 0`: a checkpoint every 0 steps", "give at least 1, or leave it out to save at the end of each epoch"));
+        return Err(parse::usage(
+            "`--every 0`: a checkpoint every 0 steps",
+            "give at least 1, or leave it out to save at the end of each epoch",
+        ));
     }
     Ok(())
 }
@@ -119,7 +122,9 @@ fn train(a: &RunArgs, program: &Program, block: usize, show: &Show) -> Result<u8
     let options = options(a, program, spec)?;
     check_memory(a, program, block)?;
     let done = match &a.resume {
-        Some(folder) => Checkpoint::read(folder).map_err(|ds| Error::new(ds, program.sources()))?.progress.step,
+        Some(folder) => {
+            Checkpoint::read(folder).map_err(|ds| Error::new(ds, program.sources()))?.progress.step
+        }
         None => 0,
     };
     let mut session = program.session(Seed(options.seed))?;
@@ -135,7 +140,8 @@ fn train(a: &RunArgs, program: &Program, block: usize, show: &Show) -> Result<u8
         return Ok(exit::OK);
     }
     if let Some(folder) = &report.checkpoint {
-        let command = interrupt::resume_command(&std::env::args().collect::<Vec<_>>(), &folder.display().to_string());
+        let command =
+            interrupt::resume_command(&std::env::args().collect::<Vec<_>>(), &folder.display().to_string());
         err(&format!("saved to {}; to continue:\n  {command}\n", folder.display()));
     }
     Ok(exit::INTERRUPTED)

@@ -20,7 +20,10 @@ pub fn run(a: &TestArgs, show: &Show) -> Result<u8, Error> {
         return match (&a.filter, tests.len()) {
             (Some(f), 1..) => {
                 let names: Vec<&str> = tests.iter().map(|t| &*t.name).collect();
-                Err(parse::usage(format!("no test's name holds `{f}`"), &format!("tests: {}", names.join(", "))))
+                Err(parse::usage(
+                    format!("no test's name holds `{f}`"),
+                    &format!("tests: {}", names.join(", ")),
+                ))
             }
             _ => {
                 out("no tests\n");
@@ -36,7 +39,8 @@ pub fn run(a: &TestArgs, show: &Show) -> Result<u8, Error> {
         let outcome = results(&program, &mut session, index, test);
         for expect in &test.expects {
             let line = program.sources().line_col(expect.span).map_or(0, |p| p.0);
-            let source = program.sources().snippet(expect.span).split_whitespace().collect::<Vec<_>>().join(" ");
+            let source =
+                program.sources().snippet(expect.span).split_whitespace().collect::<Vec<_>>().join(" ");
             let verdict = match &outcome {
                 Err(e) => Err(e.clone()),
                 Ok(results) => one(&program, &session, index, expect, results.as_ref()),
@@ -44,7 +48,10 @@ pub fn run(a: &TestArgs, show: &Show) -> Result<u8, Error> {
             match verdict {
                 Ok(note) => {
                     passed += 1;
-                    out(&format!("  pass  {line}: {source}{}\n", note.map_or(String::new(), |n| format!("  ({n})"))));
+                    out(&format!(
+                        "  pass  {line}: {source}{}\n",
+                        note.map_or(String::new(), |n| format!("  ({n})"))
+                    ));
                 }
                 Err(e) => {
                     failed += 1;
@@ -62,7 +69,12 @@ pub fn run(a: &TestArgs, show: &Show) -> Result<u8, Error> {
 }
 
 /// Runs the block's entry, if an `expect` needs it.
-fn results(program: &Program, session: &mut Session, index: usize, test: &Test) -> Result<Option<Results>, Error> {
+fn results(
+    program: &Program,
+    session: &mut Session,
+    index: usize,
+    test: &Test,
+) -> Result<Option<Results>, Error> {
     if !test.expects.iter().any(|e| matches!(e.kind, ExpectKind::Output(_))) {
         return Ok(None);
     }
@@ -75,7 +87,13 @@ fn entry_of(program: &Program, index: usize) -> Result<String, Error> {
 }
 
 /// `Ok` with a note, or why it failed.
-fn one(program: &Program, session: &Session, index: usize, e: &Expect, results: Option<&Results>) -> Result<Option<String>, Error> {
+fn one(
+    program: &Program,
+    session: &Session,
+    index: usize,
+    e: &Expect,
+    results: Option<&Results>,
+) -> Result<Option<String>, Error> {
     match &e.kind {
         ExpectKind::Static(true) => Ok(None),
         ExpectKind::Static(false) => Err(failed(program, e.span, "this is false", None)),
@@ -84,15 +102,20 @@ fn one(program: &Program, session: &Session, index: usize, e: &Expect, results: 
             match value.map(|t| t.bytes()) {
                 Some([1]) => Ok(None),
                 Some(_) => Err(failed(program, e.span, "this is false", None)),
-                None => Err(Error::new(Diagnostic::bug(format!("the test has no output `{name}`")).label(e.span, ""), program.sources())),
+                None => Err(Error::new(
+                    Diagnostic::bug(format!("the test has no output `{name}`")).label(e.span, ""),
+                    program.sources(),
+                )),
             }
         }
         ExpectKind::GradCheck { entry } => {
             let check = entry.rsplit_once('/').map_or(entry.as_str(), |(_, name)| name);
             match gradcheck::run(program, session, &entry_of(program, index)?, check) {
-                Ok(report) if report.worst <= gradcheck::TOLERANCE => {
-                    Ok(Some(format!("{}, error {:.1e}", text::plural(report.elements, "derivative"), report.worst)))
-                }
+                Ok(report) if report.worst <= gradcheck::TOLERANCE => Ok(Some(format!(
+                    "{}, error {:.1e}",
+                    text::plural(report.elements, "derivative"),
+                    report.worst
+                ))),
                 Ok(report) => {
                     let note = format!(
                         "d/d{}[{}]: the derivative is {}, differences give {}",
@@ -103,12 +126,19 @@ fn one(program: &Program, session: &Session, index: usize, e: &Expect, results: 
                 Err(d) => Err(Error::new(d.label(e.span, "checked here"), program.sources())),
             }
         }
-        ExpectKind::Plan { entry, figure, rel, bound } => figure_of(program, e.span, entry, *figure, *rel, *bound),
+        ExpectKind::Plan { entry, figure, rel, bound } => {
+            figure_of(program, e.span, entry, *figure, *rel, *bound)
+        }
     }
 }
 
 fn figure_of(
-    program: &Program, span: Span, entry: &str, figure: PlanFigure, rel: Relation, bound: u64,
+    program: &Program,
+    span: Span,
+    entry: &str,
+    figure: PlanFigure,
+    rel: Relation,
+    bound: u64,
 ) -> Result<Option<String>, Error> {
     // A train block's name means its step.
     let entries = &program.ir().entries;
@@ -124,13 +154,18 @@ fn figure_of(
     for open in sizes::open_dims(e, &Binding::clone(&binding)) {
         if figure == PlanFigure::PeakBytes {
             let d = Diagnostic::error("E0910", format!("the peak of `{name}` depends on the dim `{open}`"));
-            return Err(Error::new(d.label(span, "").hint(format!("bind it: --dim {open}=1")), program.sources()));
+            return Err(Error::new(
+                d.label(span, "").hint(format!("bind it: --dim {open}=1")),
+                program.sources(),
+            ));
         }
         binding.insert(open, 1);
     }
     let plan = program.lower(&name, &binding)?.plan;
     let (value, shown) = match figure {
-        PlanFigure::Kernels => (plan.program.calls.len() as u64, text::count(plan.program.calls.len() as u64)),
+        PlanFigure::Kernels => {
+            (plan.program.calls.len() as u64, text::count(plan.program.calls.len() as u64))
+        }
         PlanFigure::PeakBytes => {
             let peak = memory::peaks(&plan).values().sum();
             (peak, text::bytes(peak))

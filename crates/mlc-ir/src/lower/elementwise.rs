@@ -99,6 +99,9 @@ fn composed(b: &mut BodyBuilder, f: ScalarFn, args: &[ExprId]) -> ExprId {
     if f == ScalarFn::Rem {
         let moved = b.prim(Prim::Add, &[rest, y]);
         let rest = b.prim(Prim::Select, &[wrong, moved, rest]);
+        // A remainder of zero has the dividend's sign.
+        let signed_zero = b.prim(Prim::Mul, &[x, zero]);
+        let rest = b.prim(Prim::Select, &[nonzero, rest, signed_zero]);
         let beyond = quotient_beyond_digits(b, x, y, ratio);
         return b.prim(Prim::Select, &[beyond, zero, rest]);
     }

@@ -35,12 +35,20 @@ pub fn in_bounds(body: &LoopBody, index: &Index, guard: Option<ExprId>, len: u64
         Some(_) => {}
     }
     let points = extents.iter().fold(1u64, |n, e| n.saturating_mul(*e));
-    let (lo, hi) = if points <= SMALL && !index.has_data() {
+    // What is read from data may be anything within its bound, wherever the axes are.
+    let (data, plain): (Vec<_>, Vec<_>) =
+        index.terms.iter().cloned().partition(|(_, a)| matches!(a, Atom::Data(..)));
+    let data = Index { terms: data.into(), offset: 0 };
+    let plain = Index { terms: plain.into(), offset: index.offset };
+    let (lo, hi) = if let (true, false, Some((below, above))) =
+        (points <= SMALL, plain.has_data(), interval(&data, &extents))
+    {
         let mut range: Option<(i64, i64)> = None;
         let _: Result<(), ()> = for_each_point(&extents, |p| {
             if facts.iter().all(|f| (f.lo..=f.hi).contains(&affine(&f.form, p))) {
-                let v = affine(index, p);
-                range = Some(range.map_or((v, v), |(lo, hi)| (lo.min(v), hi.max(v))));
+                let v = affine(&plain, p);
+                let (a, b) = (v.saturating_add(below), v.saturating_add(above));
+                range = Some(range.map_or((a, b), |(lo, hi)| (lo.min(a), hi.max(b))));
             }
             Ok(())
         });

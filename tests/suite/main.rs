@@ -3,5 +3,6 @@
 mod cli;
 mod docs;
 mod library;
+mod random;
 mod tidy;
 mod train;

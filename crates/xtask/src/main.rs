@@ -1,22 +1,35 @@
-//! Developer tasks: `cargo xtask docs | fuzz | functions`.
+//! Developer tasks: `cargo xtask docs | functions | fuzz`.
 
 use std::process::ExitCode;
 
 mod docs;
+mod functions;
+mod fuzz;
 
 const HELP: &str = "\
-cargo xtask docs        rewrite docs/ops.md and docs/errors.md from the code
-cargo xtask functions   check every f32 function expansion on all 2^32 inputs (hours)
-cargo xtask fuzz [N]    run N random programs (default: without end) through all evaluators
+cargo xtask docs              rewrite docs/ops.md and docs/errors.md from the code
+cargo xtask functions [NAME]  check f32 function expansions on all 2^32 inputs (minutes each)
+cargo xtask fuzz [FROM [N]]   random programs through all evaluators, from a seed, without end unless N is given
 ";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match args.first().map(String::as_str) {
-        Some("docs") => docs::write(),
-        _ => {
-            print!("{HELP}");
-            ExitCode::from(2)
-        }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["docs"] => docs::write(),
+        ["functions"] => functions::check(None),
+        ["functions", name] => functions::check(Some(name)),
+        ["fuzz"] => fuzz::run(0, u64::MAX),
+        ["fuzz", from] => from.parse().map_or_else(|_| usage(), |from| fuzz::run(from, u64::MAX)),
+        ["fuzz", from, n] => match (from.parse(), n.parse()) {
+            (Ok(from), Ok(n)) => fuzz::run(from, n),
+            _ => usage(),
+        },
+        _ => usage(),
     }
+}
+
+fn usage() -> ExitCode {
+    print!("{HELP}");
+    ExitCode::from(2)
 }

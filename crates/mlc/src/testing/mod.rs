@@ -5,12 +5,15 @@
 //! mlc::testing::assert_graph_snapshot!(program, "forward");
 //! ```
 
+mod random;
+
 use mlc_ir::Binding;
 use mlc_ir::graph::Stage;
 
 use crate::{EmitKind, Program};
 
 pub use insta;
+pub use random::check_random_program;
 
 /// The text of an entry's graph at a stage, or the rendered error.
 pub fn graph_text(program: &Program, entry: &str, stage: Stage, dims: &[(&str, i64)]) -> String {

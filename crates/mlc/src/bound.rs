@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mlc_diag::{Diagnostic, Diagnostics};
 use mlc_ir::graph::Graph;
-use mlc_ir::loops::{BufferId, Plan};
+use mlc_ir::loops::{BufferId, Plan, Role};
 use mlc_ir::program::Entry;
 use mlc_ir::{Binding, DType, Symbol};
 use mlc_passes::pipeline::{Options, pipeline};
@@ -98,7 +98,7 @@ fn inputs(entry: &Entry, plan: &Plan, binding: &Binding) -> Result<Vec<Port>, Di
             name: i.name.clone(),
             dtype: i.ty.dtype,
             shape: shape.collect::<Option<_>>()?,
-            buffer: plan.program.buffer_named(&i.name),
+            buffer: buffers(plan, Role::Input).find(|&b| plan.program.buffer(b).name == i.name),
             weight: None,
         })
     };
@@ -110,9 +110,11 @@ fn inputs(entry: &Entry, plan: &Plan, binding: &Binding) -> Result<Vec<Port>, Di
 
 fn outputs(graph: &Graph, plan: &Plan) -> Result<Vec<Port>, Diagnostics> {
     let mut ports = vec![];
+    // By order, not by name: a result may be called as an input is, and its buffer then is not.
+    let mut in_order = buffers(plan, Role::Output);
     for out in &graph.outputs {
         let ty = graph.ty(out.value);
-        let buffer = plan.program.buffer_named(&out.name);
+        let buffer = in_order.next();
         let (Some(shape), Some(_)) = (ty.bound_shape(), buffer) else {
             return Err(Diagnostic::bug(format!("no buffer for the output `{}` ({ty})", out.name)).into());
         };
@@ -120,6 +122,12 @@ fn outputs(graph: &Graph, plan: &Plan) -> Result<Vec<Port>, Diagnostics> {
         ports.push(Port { name: out.name.as_str().into(), dtype: ty.dtype, shape, buffer, weight });
     }
     Ok(ports)
+}
+
+/// The program's buffers of one role, in order.
+fn buffers(plan: &Plan, role: Role) -> impl Iterator<Item = BufferId> + '_ {
+    let all = plan.program.buffers.iter().enumerate();
+    all.filter(move |(_, b)| b.role == role).map(|(i, _)| BufferId(i as u32))
 }
 
 impl BoundEntry {

@@ -123,6 +123,116 @@ pub const ENTRIES: &[Entry] = &[
         text: "With the sizes bound to its dims a tensor would take more than 1 TiB, or its size does not fit 64-bit integers. Such a size is a mistake: a wrong `--dim`, or a product of dims where a sum was meant.",
     },
     Entry {
+        code: "E0211",
+        title: "compile-time arithmetic that does not come out",
+        text: "A compile-time integer is needed and there is a fraction, the arithmetic leaves 64 bits, divides by zero, or takes the root or logarithm of a number that has none.\n\n```mlg\nmodel Attention(dim: int, heads: int) {\n    qkv = Linear(dim, dim / heads)      // dim must be a multiple of heads\n}\n```\nWhere a quotient depends on dims that are bound later, state that it is exact: `where dim % heads == 0`. `floor_div(a, b)` rounds down.",
+    },
+    Entry {
+        code: "E0212",
+        title: "number that the dtype cannot hold",
+        text: "A number in the program takes the dtype of the tensor it meets, if that can hold it: `image / 255` divides floats by 255.0, but a `u8` cannot hold 300, an integer no 0.5, and an `f16` nothing beyond 65504.\n\nCast the tensor first: `image.cast(f32) * 0.5`.",
+    },
+    Entry {
+        code: "E0213",
+        title: "`where` fact that does not hold",
+        text: "The facts after `where` are conditions on dims that callers must meet:\n\n```mlg\nforward(x: f32[batch, time]) where time % 2 == 0 { .. }\n```\nThe message shows the values for which it fails. State the same fact on the calling method, or change the sizes.",
+    },
+    Entry {
+        code: "E0214",
+        title: "axes of a formula",
+        text: "The formula of `einsum` or the pattern of `rearrange` does not fit its tensors: it names another number of axes, an axis on one side only, or leaves a size open.\n\n```mlg\neinsum(\"bhqd,bhkd->bhqk\", q, k)\nrearrange(x, \"b t (h d) -> b h t d\", h: heads)\n```",
+    },
+    Entry {
+        code: "E0301",
+        title: "unknown name",
+        text: "Nothing of this name can be seen here. Names are looked up among locals and parameters, dims of the signature, members and methods, config, the file, files used without `as`, and the library; `mlc doc` lists the library.",
+    },
+    Entry {
+        code: "E0302",
+        title: "name declared twice",
+        text: "Two items of a file, members of a model or bindings of a train block have one name. Rename one of them.",
+    },
+    Entry {
+        code: "E0303",
+        title: "unknown member or method",
+        text: "The value before the dot has no such member, method or property. Tensors have `.shape` and `.dtype`; `x.f(..)` means `f(x, ..)`, so every fn can be called like a method.",
+    },
+    Entry {
+        code: "E0304",
+        title: "binding defined by itself",
+        text: "The value of a binding needs the binding itself, directly or through others. Bindings of a file may stand in any order, but not in a circle.",
+    },
+    Entry {
+        code: "E0305",
+        title: "value of another kind",
+        text: "A value of one kind stands where another is needed: a number for a tensor, a tensor for a list, a string for an integer. The message names both.",
+    },
+    Entry {
+        code: "E0306",
+        title: "destructuring of another length",
+        text: "`a, b = value` takes a tuple or a compile-time list of exactly as many values. A tensor is taken apart with `.unstack(axis: 0)`, `.chunk(n, axis: ..)` or `.split(sizes, axis: ..)`.",
+    },
+    Entry {
+        code: "E0307",
+        title: "assignment to what cannot be assigned",
+        text: "State (`param`, `buffer`, an optimizer's `state`) is written with `<-` by the methods of its owner, locals are bound with `=`, and members of other values are fixed:\n\n```mlg\nrunning <- 0.9 * running + 0.1 * mean(x)\n```",
+    },
+    Entry {
+        code: "E0308",
+        title: "arguments that do not fit",
+        text: "A call gives too many arguments, leaves one out, names one that does not exist, or gives one twice. Positional arguments come first, named ones after: `sum(x, axis: -1)`. `mlc doc NAME` shows the parameters.",
+    },
+    Entry {
+        code: "E0309",
+        title: "call of what cannot be called",
+        text: "Only fns, methods, models, model instances, datasets, optimizers and schedules can be called.",
+    },
+    Entry {
+        code: "E0310",
+        title: "files that use each other",
+        text: "A file uses itself, directly or through others. Move what both need into a third file.",
+    },
+    Entry {
+        code: "E0311",
+        title: "path of `use`",
+        text: "The path of `use` is plain text without `{..}`: files are found before anything is evaluated. It starts at the folder of the file it stands in.",
+    },
+    Entry {
+        code: "E0312",
+        title: "value not known at compile time",
+        text: "A size, a condition of `if`, the bounds of `for` or a config argument must be known when the program is built. Run-time choices between values are `where(c, a, b)`; run-time loops are `scan` and `while`.",
+    },
+    Entry {
+        code: "E0313",
+        title: "program too large to build",
+        text: "The program needs too many nodes, calls inside calls, list elements or characters. `for` is unrolled: a loop over a million elements is a million copies. Use tensor operations over an axis.",
+    },
+    Entry {
+        code: "E0314",
+        title: "`expect` outside a test",
+        text: "Expectations stand in test blocks:\n\n```mlg\ntest \"shapes\" {\n    net = SimpleNN()\n    expect net(zeros(f32[2, 784])).shape == [2, 10]\n}\n```",
+    },
+    Entry {
+        code: "E0315",
+        title: "recursion",
+        text: "A fn, method, model or schedule needs itself. Calls are inlined when the program is built, so there is no recursion; write a loop over a list.",
+    },
+    Entry {
+        code: "E0316",
+        title: "random sites with one key",
+        text: "Random numbers are keyed by a hash of their place in the program, and two places have the same one. This is very rare: rename a member, a loss or a method on one of the paths.",
+    },
+    Entry {
+        code: "E0317",
+        title: "error of the library or the program",
+        text: "A fn called `error(\"..\")`: its arguments are not what it can work with. The message is the fn's own.",
+    },
+    Entry {
+        code: "E0318",
+        title: "entry without a value",
+        text: "A method or fn that can be run must end with the expression that is its result.",
+    },
+    Entry {
         code: "E0401",
         title: "no validation data",
         text: "Evaluating a train block needs `validate = ..` data in it.",
@@ -131,6 +241,91 @@ pub const ENTRIES: &[Entry] = &[
         code: "E0402",
         title: "a run without an end",
         text: "A train block says how long to train by `epochs = ..` or `steps = ..`; without data only `steps` has a meaning. `--steps` and `--epochs` replace both.",
+    },
+    Entry {
+        code: "E0403",
+        title: "two states of one name",
+        text: "Parameters, buffers and optimizer states are named by the path of members that leads to them, and two have the same path. This happens where instances are built in two lists of one call, which both count from 0. Give the lists bindings of their own.",
+    },
+    Entry {
+        code: "E0404",
+        title: "declaration of state",
+        text: "A `param` or `buffer` needs a tensor type whose dims are known when the model is built, and an initial value:\n\n```mlg\nparam weight: f32[out, inp] = kaiming_uniform(a: sqrt(5))\nbuffer count: i64 = 0\n```\nParams are floats. Initialisers are names such as `zeros`, `normal(std: 0.02)`, or a number.",
+    },
+    Entry {
+        code: "E0405",
+        title: "setting of a train block",
+        text: "An argument of `ema`, `patience`, `best`, `mixed` or a data source is missing or out of its range; the message says which.",
+    },
+    Entry {
+        code: "E0406",
+        title: "binding of a train block",
+        text: "One of the bindings that a train block knows has a value of another kind:\n\n```mlg\nmodel     = SimpleNN()\ndata      = Digits(\"train\").shuffle(seed: 0).batch(64)\noptimizer = sgd(lr: 0.1)\nepochs    = 3\n```",
+    },
+    Entry {
+        code: "E0407",
+        title: "unused name in a train block",
+        text: "A binding that is no setting of train blocks must be used by a loss, metric, fn or another binding, or be a model with state. Mostly it is a slip in the name of a setting.",
+    },
+    Entry {
+        code: "E0408",
+        title: "train block without a needed binding",
+        text: "A block with a loss needs `model` (or instances of other names), `optimizer`, and `data` or `steps`.",
+    },
+    Entry {
+        code: "E0409",
+        title: "pattern that matches nothing",
+        text: "A pattern of a path map matches no path, or only paths that an earlier pattern has taken: the first match wins. `*` is any run of characters inside one segment, `**` any run of characters. `mlc check` prints all parameters.",
+    },
+    Entry {
+        code: "E0410",
+        title: "path without a pattern",
+        text: "A path map must say something about every path. End it with `\"**\": ..` for the rest.",
+    },
+    Entry {
+        code: "E0411",
+        title: "unknown metric",
+        text: "`patience(max: ..)` and `best(.., max: ..)` name a metric or loss of the block, judged on the data of `validate`.",
+    },
+    Entry {
+        code: "E0412",
+        title: "unknown target of a loss",
+        text: "`loss NAME(..) updates TARGET` takes instances bound in the block, or patterns over parameter paths in quotes.",
+    },
+    Entry {
+        code: "E0413",
+        title: "unknown field",
+        text: "The parameters of losses and metrics are fields of the block's data, by name and in any order. `validate` must have the same fields.",
+    },
+    Entry {
+        code: "E0414",
+        title: "value of a loss or metric",
+        text: "A loss is one float: reduce it with `mean(..)` or `sum(..)`. A metric is a number or a tensor, whose elements are averaged.",
+    },
+    Entry {
+        code: "E0415",
+        title: "loss that trains nothing",
+        text: "The loss depends on none of the parameters that it updates, so no step could change anything. It must be computed from the output of a model that is trained.",
+    },
+    Entry {
+        code: "E0416",
+        title: "optimizer without update",
+        text: "An optimizer declares how one parameter changes:\n\n```mlg\noptimizer plain(lr: f32) {\n    update(param, grad, step) { param - lr * grad }\n}\n```",
+    },
+    Entry {
+        code: "E0417",
+        title: "expectation",
+        text: "`expect` takes a condition: a compile-time one (`net(x).shape == [2, 10]`), a bool tensor all of whose elements must be true, `gradcheck(net, x)`, or an upper bound of a figure (`kernels(net.forward) <= 3`, `peak(train) <= 2GiB`).",
+    },
+    Entry {
+        code: "E0418",
+        title: "model built where it has no owner",
+        text: "A model's parameters need an owner and a path, so models are built in members, config arguments, and bindings of files, train and test blocks:\n\n```mlg\nmodel Net {\n    fc = Linear(3, 4)            // here\n    forward(x: f32[n, 3]) { fc(x) }   // not here\n}\n```",
+    },
+    Entry {
+        code: "E0419",
+        title: "config argument",
+        text: "Config is what a model is built from: integers, numbers, bools, strings, fns, models and lists of these, all known at compile time. Tensors are arguments of `forward`.",
     },
     Entry {
         code: "E0480",
@@ -143,9 +338,19 @@ pub const ENTRIES: &[Entry] = &[
         text: "A train block says how long to train by `epochs = ..` or `steps = ..`; without data only `steps` has a meaning. `--steps` and `--epochs` replace both.",
     },
     Entry {
+        code: "E0499",
+        title: "not built yet",
+        text: "This is part of the language, but this version of mlc does not build it. `mlc check` goes on to find other mistakes.",
+    },
+    Entry {
         code: "E0501",
         title: "implicit transfer",
         text: "Under `transfers explicit` a value is used on another device than the one it is computed on, and no `.to(device)` says so. The labels show both places.\n\nWrite the crossing down (`x.to(right)`), move one side, or drop `transfers explicit`, so that the compiler inserts and reports transfers.",
+    },
+    Entry {
+        code: "E0510",
+        title: "no device",
+        text: "A device is `cpu`, `cpu:N`, `cuda`, `cuda:N`, or a name that a `device` item declares:\n\n```mlg\ndevice left = cuda:0\n```",
     },
     Entry {
         code: "E0520",
@@ -303,6 +508,16 @@ pub const ENTRIES: &[Entry] = &[
         text: "Tensors of the weights file are missing, extra, or have another shape or dtype than the model's parameters and buffers; the notes list all of them. Nothing was loaded. `mlc check FILE` prints the model's names; they are PyTorch's.",
     },
     Entry {
+        code: "E0730",
+        title: "field of a dataset",
+        text: "A field has a tensor type whose dims are numbers or names, and a source (or none, where the caller feeds it):\n\n```mlg\ndataset Digits(split: str) {\n    image: u8[28, 28] = idx(\"mnist/{split}-images-idx3-ubyte.gz\")\n}\n```\nThe first axis of a source counts samples and is not part of the type, except for `shared` fields.",
+    },
+    Entry {
+        code: "E0731",
+        title: "order of a data pipeline",
+        text: "The stages of a pipeline are `.skip(n)`, `.take(n)`, `.shuffle(seed: s)`, `.batch(n)`, each at most once and in this order. Skipping or taking after a shuffle would let training and validation samples mix.",
+    },
+    Entry {
         code: "E0801",
         title: "index out of range",
         text: "An index that comes from data (a label, a token id, an argument of `gather`) lies outside its axis. The run went on with the nearest valid element, so that no memory was touched that should not be; its results are not to be used. The label shows the line that indexes. Usual causes: labels that start at 1, a vocabulary larger than the embedding, padding ids such as -1.",
@@ -322,12 +537,12 @@ pub const ENTRIES: &[Entry] = &[
         title: "instruction set not available",
         text: "The environment variable `MLC_CPU_FEATURES` names the highest instruction set that CPU code may use: `portable`, `avx2` or `avx512`. It can only lower what the machine has; `mlc devices` lists that. Results are the same on every level, only the time differs.",
     },
-    Entry { code: "E0901", title: "not a target", text: "Targets are `auto`, `cpu`, `cuda` and `cuda:N`." },
     Entry {
         code: "E0810",
         title: "a failed expectation",
         text: "An `expect` of a `test` block is false, a figure of a plan is above its bound, or a derivative differs from finite differences. The label shows which; the note, where there is one, the values.",
     },
+    Entry { code: "E0901", title: "not a target", text: "Targets are `auto`, `cpu`, `cuda` and `cuda:N`." },
     Entry {
         code: "E0902",
         title: "no such result",
@@ -403,6 +618,11 @@ pub const ENTRIES: &[Entry] = &[
         code: "E9999",
         title: "internal compiler error",
         text: "mlc found that it broke one of its own rules. Your model may be fine. Please report the message, the .mlg file and `mlc --version`.",
+    },
+    Entry {
+        code: "W0301",
+        title: "unused binding",
+        text: "A local is bound and nothing reads it. Remove it, or begin its name with `_` where a value must be named and is not needed.",
     },
     Entry {
         code: "W0701",

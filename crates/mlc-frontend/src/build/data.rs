@@ -73,7 +73,7 @@ impl<'a> Interp<'a> {
     fn field_spec(&mut self, env: &mut Env<'a>, f: &'a ast::Field) -> R<FieldSpec> {
         let TypeKind::Tensor(t) = &f.ty.kind else {
             return Err(error(
-                "E0702",
+                "E0730",
                 f.ty.span,
                 format!("the field `{}` needs a tensor type", f.name.text),
             )
@@ -83,7 +83,7 @@ impl<'a> Interp<'a> {
         let mut dims = vec![];
         for d in &t.dims {
             let e = match d {
-                ast::Dim::Rest(n) => return fail("E0702", n.span, "a field's dims are all written out"),
+                ast::Dim::Rest(n) => return fail("E0730", n.span, "a field's dims are all written out"),
                 ast::Dim::Expr(e) => e,
             };
             if let ExprKind::Name(n) = &e.kind
@@ -95,7 +95,7 @@ impl<'a> Interp<'a> {
             let v = self.int_expr(env, e)?;
             match v.as_const().and_then(|n| u64::try_from(n).ok()) {
                 Some(n) => dims.push(FieldDim::Known(n)),
-                None => return fail("E0702", e.span, format!("a field's dim cannot be {v}")),
+                None => return fail("E0730", e.span, format!("a field's dim cannot be {v}")),
             }
         }
         let source = match &f.source {
@@ -103,7 +103,7 @@ impl<'a> Interp<'a> {
             Some(e) => match self.expr(env, e)? {
                 Value::Source(s) => Some((*s).clone()),
                 v => {
-                    return Err(error("E0702", e.span, format!("a field's source cannot be {}", v.kind()))
+                    return Err(error("E0730", e.span, format!("a field's source cannot be {}", v.kind()))
                         .hint("sources are idx, npy, npz, safetensors, csv, bytes, images, folder_labels and random")
                         .into());
                 }
@@ -138,7 +138,7 @@ impl<'a> Interp<'a> {
             given.push(Arg { name: a.name.as_ref(), value, span: a.value.span });
         }
         let [DataPart { dataset, pipeline }] = data.parts.as_slice() else {
-            return Err(error("E0703", name.span, "the parts of a `zip` have their own pipelines")
+            return Err(error("E0731", name.span, "the parts of a `zip` have their own pipelines")
                 .hint("write `zip(A().batch(32), B().batch(64, dim: other))`")
                 .into());
         };
@@ -146,7 +146,7 @@ impl<'a> Interp<'a> {
         p.span = span;
         let stage = name.text.as_str();
         let order = |later: &str| {
-            error("E0703", name.span, format!("`.{stage}` cannot come after `.{later}`"))
+            error("E0731", name.span, format!("`.{stage}` cannot come after `.{later}`"))
                 .hint("the order is .skip .take .shuffle .batch")
         };
         if matches!(stage, "skip" | "take") && p.shuffle.is_some() {
@@ -172,7 +172,7 @@ impl<'a> Interp<'a> {
             let Some(a) = a else { return Ok(None) };
             let n = cx.to_int(&a.value, a.span)?;
             if n < least {
-                return fail("E0703", a.span, format!("`.{stage}` of {n}: it must be at least {least}"));
+                return fail("E0731", a.span, format!("`.{stage}` of {n}: it must be at least {least}"));
             }
             Ok(Some(n as u64))
         };
@@ -220,7 +220,7 @@ impl<'a> Interp<'a> {
                 if out.iter().any(|o| o.name == f.name) {
                     self.report(
                         error(
-                            "E0702",
+                            "E0730",
                             f.span,
                             format!("two datasets of this `zip` have a field `{}`", f.name),
                         )

@@ -75,6 +75,7 @@ impl<'a> Interp<'a> {
                 if free && last.as_deref() == Some(m.name.text.as_str()) { "" } else { m.name.text.as_str() };
             let root = self.new_root(prefix);
             let model = ModelRef { decl: m, file: FileId(0) };
+            self.entry_span = m.name.span;
             match self.build_instance(model, vec![], m.name.span, root, String::new()) {
                 Ok(id) => out.push((prefix.to_owned(), id)),
                 Err(f) => self.report_fail(f),
@@ -129,6 +130,7 @@ impl<'a> Interp<'a> {
     }
 
     fn fill_method(&mut self, f: &Func<'a>, fixed: bool) -> R<Vec<InputDecl>> {
+        self.entry_span = f.decl.name.span;
         let mut env = Env::new(f.file, f.owner.clone());
         let mut inputs = vec![];
         let mut args: Vec<Option<Value<'a>>> = f.decl.params.iter().map(|_| None).collect();
@@ -204,7 +206,7 @@ impl<'a> Interp<'a> {
                 }
                 self.g.graph.dims.declare(name.into(), p.name.span, 0);
                 if let Some(n) = default.as_ref().and_then(Value::as_int) {
-                    self.g.dim_defaults.push((name.into(), n));
+                    self.g.graph.dims.set_default(name, n);
                 }
                 Ok(Value::Int(Dim::sym(name)))
             }

@@ -374,10 +374,10 @@ impl<'a> Interp<'a> {
 
     pub fn to_dim(&self, v: &Value<'a>, span: Span) -> R<Dim> {
         match v {
-            Value::Int(d) if d.is_overflow() => fail("E0208", span, "this integer does not fit in 64 bits"),
+            Value::Int(d) if d.is_overflow() => fail("E0211", span, "this integer does not fit in 64 bits"),
             Value::Int(d) => Ok(d.clone()),
             Value::Poison => Err(Fail::Silent),
-            Value::Float(x) => Err(error("E0208", span, format!("an integer is needed here, this is {x}"))
+            Value::Float(x) => Err(error("E0211", span, format!("an integer is needed here, this is {x}"))
                 .hint("a quotient of dims must come out exactly")
                 .into()),
             Value::Tensor(t) => {
@@ -403,7 +403,7 @@ impl<'a> Interp<'a> {
             ast::DeviceRef::Name(n) => match self.lookup(env, &n.text, n.span)? {
                 Value::Device(d) => Ok(d),
                 Value::Poison => Err(Fail::Silent),
-                v => Err(error("E0501", n.span, format!("`{}` is {}, not a device", n.text, v.kind()))
+                v => Err(error("E0510", n.span, format!("`{}` is {}, not a device", n.text, v.kind()))
                     .hint(format!("declare it: `device {} = cuda:0`", n.text))
                     .into()),
             },

@@ -96,6 +96,8 @@ impl Unit {
 #[derive(Debug, Default)]
 pub struct Files {
     pub units: Vec<Unit>,
+    /// A file that is used could not be read: names from it are not known.
+    pub incomplete: bool,
 }
 
 impl Files {
@@ -139,6 +141,7 @@ impl Load<'_> {
                     .note(format!("the files in the circle: {}", chain.join(" uses ")))
                     .hint("move what both need into a third file"),
             );
+            self.files.incomplete = true;
             return None;
         }
         if let Some(&id) = self.known.get(&key) {
@@ -149,6 +152,7 @@ impl Load<'_> {
             Err(e) => {
                 let d =
                     Diagnostic::error("E0701", format!("cannot read `{}`: {}", path.display(), reason(&e)));
+                self.files.incomplete = true;
                 let hint = "a path in `use` starts at the folder of the file it stands in";
                 self.diags.push(if from.is_none() { d } else { d.label(from, "").hint(hint) });
                 return None;

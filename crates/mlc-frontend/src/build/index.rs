@@ -248,7 +248,12 @@ impl<'a> Interp<'a> {
                             fail("E0205", *span, "a slice's length must be known: write `a : a + n`")
                         }
                     };
-                    (pick(start, Dim::ZERO)?, pick(end, dim())?, *step)
+                    let (from, to) = (pick(start, Dim::ZERO)?, pick(end, dim())?);
+                    for (lhs, rhs) in [(Dim::ZERO, from.clone()), (from.clone(), to.clone()), (to.clone(), dim())] {
+                        let fact = Fact { lhs, rel: Relation::Le, rhs, span: *span };
+                        self.require_range(fact, |_| out_of_range(&from, &to, axis, &ty, *span))?;
+                    }
+                    (from, to, *step)
                 }
             };
             starts.push(start);
@@ -313,7 +318,7 @@ impl<'a> Interp<'a> {
             Fact { lhs: Dim::ZERO, rel: Relation::Le, rhs: i.clone(), span },
             Fact { lhs: i.clone(), rel: Relation::Lt, rhs: dim.clone(), span },
         ] {
-            self.require(fact, |_| error("E0205", span, title.clone()))?;
+            self.require_range(fact, |_| error("E0205", span, title.clone()))?;
         }
         Ok(())
     }
@@ -479,13 +484,7 @@ impl<'a> Interp<'a> {
                     high[axis] = &(&dim - &s) - &n;
                     let fact = Fact { lhs: &s + &n, rel: Relation::Le, rhs: dim.clone(), span };
                     let end = &s + &n;
-                    self.require(fact, |_| {
-                        error(
-                            "E0205",
-                            span,
-                            format!("slice {s}:{end} is out of range at axis {axis} of {ty}"),
-                        )
-                    })?;
+                    self.require_range(fact, |_| out_of_range(&s, &end, axis, &ty, span))?;
                     let fill = self.b().scalar(ty.dtype, 0.0)?;
                     placed = self.b().pad(placed, low, high, fill)?;
                     let i = self.axis_iota(DType::I64, &dim)?;
@@ -550,6 +549,11 @@ impl<'a> Interp<'a> {
         debug_assert!(items.len() as i64 <= MAX_LIST);
         Ok(items)
     }
+}
+
+fn out_of_range(from: &Dim, to: &Dim, axis: usize, ty: &mlc_ir::Type, span: Span) -> mlc_diag::Diagnostic {
+    let title = format!("slice {from}:{to} is out of range at axis {axis} of {ty}; slices never clamp");
+    error("E0205", span, title).hint(format!("state that it fits: `where {to} <= {}`", ty.shape[axis]))
 }
 
 /// A negative index counts from the end.

@@ -110,8 +110,6 @@ pub struct GraphCx<'a> {
     pub lazy: HashMap<*const super::value::Thunk<'a>, Value<'a>>,
     /// The batch dim of a train block's entry.
     pub batch: Option<Dim>,
-    /// Values of integer parameters of an entry that stay symbolic.
-    pub dim_defaults: Vec<(Symbol, i64)>,
 }
 
 impl<'a> GraphCx<'a> {
@@ -132,7 +130,6 @@ impl<'a> GraphCx<'a> {
             bindings: HashMap::new(),
             lazy: HashMap::new(),
             batch: None,
-            dim_defaults: vec![],
         }
     }
 }
@@ -159,6 +156,8 @@ pub struct Interp<'a> {
     pub system: HashMap<&'static str, StateId>,
     /// Statements and loop rounds run so far.
     pub fuel: u64,
+    /// The name of the entry under construction, where its call stands: no call of the user's.
+    pub entry_span: Span,
     pub asked: super::test::Asked<'a>,
     pub test_name: String,
 }
@@ -183,6 +182,7 @@ impl<'a> Interp<'a> {
             place: None,
             system: HashMap::new(),
             fuel: 0,
+            entry_span: Span::NONE,
             asked: super::test::Asked::default(),
             test_name: String::new(),
         }
@@ -221,7 +221,7 @@ impl<'a> Interp<'a> {
             self.stack.iter().rev().filter(|f| !f.prelude).map(|f| (f.name.clone(), f.span)).collect();
         for (name, span) in calls.into_iter().take(3) {
             let known = d.labels.iter().any(|l| l.span == span);
-            if !span.is_none() && !known {
+            if !span.is_none() && !known && span != self.entry_span {
                 d = d.label(span, format!("in this call of `{name}`"));
             }
         }

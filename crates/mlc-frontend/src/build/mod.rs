@@ -23,6 +23,7 @@ mod interp;
 mod later;
 mod lookup;
 mod model;
+mod names;
 mod ops;
 mod step;
 mod stmt;
@@ -99,6 +100,10 @@ pub fn compile(loader: &(dyn FileLoader + Sync), path: &Path, options: &Options)
     let files = Files::load(loader, path, &mut sources, &mut diags);
     let sources = Arc::new(sources);
     let parsed = !diags.has_errors();
+    if files.incomplete {
+        diags.sort();
+        return Compiled { program: None, diagnostics: diags, sources };
+    }
     let built = std::thread::scope(|s| {
         let run = || build(&files, &sources, options);
         let thread =
@@ -111,6 +116,10 @@ pub fn compile(loader: &(dyn FileLoader + Sync), path: &Path, options: &Options)
     });
     let (program, more) = built;
     diags.extend(more);
+    diags.extend(names::check(&files));
+    // The interpreter knows more about a mistake than the check of names alone.
+    let mut seen = std::collections::HashSet::new();
+    diags.0.retain(|d| d.labels.is_empty() || seen.insert((d.code, d.span())));
     diags.sort();
     let program = program.filter(|_| parsed && !diags.has_errors());
     Compiled { program, diagnostics: diags, sources }

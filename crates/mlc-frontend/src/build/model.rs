@@ -32,7 +32,7 @@ impl<'a> Interp<'a> {
     ) -> R<Value<'a>> {
         let name = &m.decl.name.text;
         let Some((root, path)) = self.place.clone() else {
-            return Err(error("E0401", span, format!("`{name}(..)` builds a model here, where its parameters have no owner"))
+            return Err(error("E0418", span, format!("`{name}(..)` builds a model here, where its parameters have no owner"))
                 .hint("build it in a member, a file binding, or a binding of a train or test block, and use that here")
                 .into());
         };
@@ -133,7 +133,7 @@ impl<'a> Interp<'a> {
                 p.name.text,
                 self.ty(*t)
             );
-            return Err(error("E0402", at, title).hint("pass tensors to `forward` instead").into());
+            return Err(error("E0419", at, title).hint("pass tensors to `forward` instead").into());
         }
         let optional = matches!(p.default.as_ref().map(|d| &d.kind), Some(ExprKind::None));
         let Some(ty) = &p.ty else { return Ok(v) };
@@ -143,7 +143,7 @@ impl<'a> Interp<'a> {
         if let TypeKind::Tensor(t) = &ty.kind
             && !t.dims.is_empty()
         {
-            return fail("E0402", ty.span, "config takes int, f32, bool, str, fn, model and lists of these");
+            return fail("E0419", ty.span, "config takes int, f32, bool, str, fn, model and lists of these");
         }
         let what = format!("`{}` of `{model}`", p.name.text);
         self.match_type(env, ty, v, &Matching { what: &what, span: at, introduce: false })

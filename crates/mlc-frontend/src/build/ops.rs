@@ -78,12 +78,12 @@ impl<'a> Interp<'a> {
             BinaryOp::Sub => x - y,
             BinaryOp::Mul => x * y,
             BinaryOp::Div => return self.int_divide(x, y, span),
-            BinaryOp::Rem if y.is_const(0) => return fail("E0208", span, "remainder by zero"),
+            BinaryOp::Rem if y.is_const(0) => return fail("E0211", span, "remainder by zero"),
             BinaryOp::Rem => x.rem(y),
             BinaryOp::Pow => match y.as_const() {
                 Some(n) if n < 0 => match x.as_const() {
                     Some(x) => return Ok(Value::Float((x as f64).powi(n.max(-1_000_000) as i32))),
-                    None => return fail("E0208", span, "a negative power of a dim is no integer"),
+                    None => return fail("E0211", span, "a negative power of a dim is no integer"),
                 },
                 Some(n) => power(x, n),
                 None => return fail("E0312", span, "an exponent must be known at compile time"),
@@ -92,7 +92,7 @@ impl<'a> Interp<'a> {
             _ => return Err(no_operator(op, &Value::Int(x.clone()), &Value::Int(y.clone()), spans).into()),
         };
         if value.is_overflow() {
-            return fail("E0208", span, "this integer does not fit in 64 bits");
+            return fail("E0211", span, "this integer does not fit in 64 bits");
         }
         Ok(Value::Int(value))
     }
@@ -101,7 +101,7 @@ impl<'a> Interp<'a> {
     /// fact or a check when the dims are bound.
     fn int_divide(&mut self, x: &Dim, y: &Dim, span: Span) -> R<Value<'a>> {
         if y.is_const(0) {
-            return fail("E0208", span, "division by zero");
+            return fail("E0211", span, "division by zero");
         }
         if let (Some(a), Some(b)) = (x.as_const(), y.as_const()) {
             let exact = a.checked_rem(b) == Some(0);
@@ -120,9 +120,11 @@ impl<'a> Interp<'a> {
             .iter()
             .any(|f| f.rel == Relation::Eq && f.lhs == rest && f.rhs.is_const(0));
         if !holds && !given {
-            let check = error("E0208", self.span, format!("{x} / {y} does not come out exactly"))
+            let check = error("E0211", self.span, format!("{x} / {y} does not come out exactly"))
                 .hint(format!("state it: `where ({x}) % ({y}) == 0`, or use floor_div"));
-            self.check(Fact::eq(rest, Dim::ZERO, span), check);
+            let fact = Fact::eq(rest, Dim::ZERO, span);
+            self.check(fact.clone(), check);
+            self.g.graph.dims.assume(fact);
         }
         Ok(Value::Int(x.floor_div(y)))
     }
@@ -424,6 +426,30 @@ impl<'a> Interp<'a> {
         }
     }
 
+    /// As [`Interp::require`], for conditions that empty tensors alone break (`x[-1]`, `max` over an
+    /// axis): where every counterexample has a dim of 0, the condition is left for when dims are bound
+    /// and holds from here on.
+    pub fn require_range(&mut self, fact: Fact, d: impl FnOnce(&Self) -> Diagnostic) -> R<()> {
+        let dims = &self.g.graph.dims;
+        let fails = match dims.prove(&fact.lhs, fact.rel, &fact.rhs) {
+            Proof::Holds => return Ok(()),
+            Proof::Unknown => false,
+            Proof::Fails(_) => {
+                let mut filled = dims.clone();
+                filled.symbols.iter_mut().for_each(|s| s.min = s.min.max(1));
+                let known = fact.lhs.as_const().is_some() && fact.rhs.as_const().is_some();
+                known || matches!(filled.prove(&fact.lhs, fact.rel, &fact.rhs), Proof::Fails(_))
+            }
+        };
+        if fails {
+            return self.require(fact, d);
+        }
+        let d = d(self);
+        self.check(fact.clone(), d);
+        self.g.graph.dims.assume(fact);
+        Ok(())
+    }
+
     /// Leaves a condition for when dims are bound.
     pub fn check(&mut self, fact: Fact, d: Diagnostic) {
         let d = self.blame(d);
@@ -552,9 +578,9 @@ fn float_binary<'a>(op: BinaryOp, x: f64, y: f64, span: Span) -> R<Value<'a>> {
         BinaryOp::Add => Value::Float(x + y),
         BinaryOp::Sub => Value::Float(x - y),
         BinaryOp::Mul => Value::Float(x * y),
-        BinaryOp::Div if y == 0.0 => return fail("E0208", span, "division by zero"),
+        BinaryOp::Div if y == 0.0 => return fail("E0211", span, "division by zero"),
         BinaryOp::Div => Value::Float(x / y),
-        BinaryOp::Rem if y == 0.0 => return fail("E0208", span, "remainder by zero"),
+        BinaryOp::Rem if y == 0.0 => return fail("E0211", span, "remainder by zero"),
         BinaryOp::Rem => Value::Float(x - y * (x / y).floor()),
         BinaryOp::Pow => Value::Float(x.powf(y)),
         BinaryOp::Eq => Value::Bool(x == y),
@@ -586,7 +612,7 @@ fn representable(dtype: DType, x: f64, int: Option<i64>, span: Span) -> R<()> {
         return Ok(());
     }
     let number = int.map_or_else(|| x.to_string(), |n| n.to_string());
-    let d = error("E0209", span, format!("{dtype} cannot hold {number}"));
+    let d = error("E0212", span, format!("{dtype} cannot hold {number}"));
     Err(match dtype.kind() {
         DTypeKind::Int if int.is_none() => d.hint("cast the tensor to a float dtype first: `x.cast(f32)`"),
         DTypeKind::Int => d.hint("cast the tensor to a wider dtype first: `x.cast(i64)`"),

@@ -5,8 +5,8 @@ use mlc_diag::Diagnostic;
 /// The candidate nearest to `name`, if one is near enough to be a slip.
 pub fn nearest<'n>(name: &str, candidates: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let limit = match name.chars().count() {
-        0..=2 => 1,
-        3..=5 => 2,
+        0..=3 => 1,
+        4..=7 => 2,
         _ => 3,
     };
     candidates

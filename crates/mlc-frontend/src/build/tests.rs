@@ -10,13 +10,23 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// The disk, with the project's examples beside every file.
+struct WithExamples;
+
+impl FileLoader for WithExamples {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        let example = || std::fs::read(repository().join("examples").join(path.file_name()?)).ok();
+        std::fs::read(path).or_else(|e| example().ok_or(e))
+    }
+}
+
 /// Compiles a file of the repository and prints what comes of it: for work on the front end.
 #[test]
 #[ignore = "a tool: MLG=path cargo test -p mlc-frontend show_file -- --ignored --nocapture"]
 fn show_file() {
     let Ok(path) = std::env::var("MLG") else { return };
     let start = std::time::Instant::now();
-    let c = compile(&DiskLoader, Path::new(&path), &Options::default());
+    let c = compile(&WithExamples, Path::new(&path), &Options::default());
     let time = start.elapsed();
     println!("{}", render_all(&c.diagnostics, &c.sources, Style::Plain));
     if let Some(p) = &c.program {
@@ -57,5 +67,39 @@ fn the_first_program_builds() {
     for s in &p.states[..4] {
         assert!(p.entries[0].graph.writes.iter().any(|w| w.state == s.path), "{}", s.path);
         assert!(p.entries[1].graph.writes.iter().any(|w| w.state == s.path), "{}", s.path);
+    }
+}
+
+/// The programs that the finished language runs: now they may only meet what is not built yet.
+#[test]
+fn programs_have_no_mistakes() {
+    let folder = repository().join("tests/cases/programs");
+    let mut seen = 0;
+    for file in std::fs::read_dir(folder).expect("the programs") {
+        let path = file.expect("a file").path();
+        if path.extension().is_none_or(|e| e != "mlg") || path.ends_with("21_misc.mlg") {
+            continue;
+        }
+        seen += 1;
+        let c = compile(&WithExamples, &path, &Options::default());
+        let bad: Vec<_> =
+            c.diagnostics.iter().filter(|d| d.is_error() && d.code != "E0499").cloned().collect();
+        let bad = Diagnostics(bad);
+        assert!(bad.is_empty(), "{}: {}", path.display(), render_all(&bad, &c.sources, Style::Plain));
+    }
+    assert!(seen >= 20);
+}
+
+#[test]
+fn graphs_of_programs_verify() {
+    for name in ["04_vae", "10_dqn", "11_gcn", "12_pinn", "13_multitask", "16_pipeline", "17_param_groups", "18_accumulate", "19_early_stop"] {
+        let path = repository().join(format!("tests/cases/programs/{name}.mlg"));
+        let c = compile(&WithExamples, &path, &Options::default());
+        let p = c.program.unwrap_or_else(|| panic!("{name}: {}", render_all(&c.diagnostics, &c.sources, Style::Plain)));
+        for e in &p.entries {
+            if let Err(errors) = mlc_ir::graph::verify_entry(&e.graph, &p.states) {
+                panic!("{name} {}: {errors}", e.name);
+            }
+        }
     }
 }

@@ -7,6 +7,8 @@ use mlc_ir::program::{
     self, DataSpec, Loss, Metric, PathRule, Save, SaveBest, StateKind, Stop, WeightsRule, WeightsSource, glob,
 };
 
+use mlc_ir::Dim;
+
 use super::env::{Env, Owner};
 use super::fail::{Fail, R, error, fail};
 use super::files::FileId;
@@ -158,7 +160,9 @@ impl<'a> Interp<'a> {
         {
             return Ok(Some(Value::Int(d.clone())));
         }
-        Ok(None)
+        // Dims that the data's fields introduced.
+        let dim = self.g.graph.dims.symbols.iter().find(|s| *s.name == *name);
+        Ok(dim.map(|s| Value::Int(Dim::sym(s.name.clone()))))
     }
 
     pub fn train_names(&self, i: usize) -> Vec<String> {
@@ -432,6 +436,10 @@ impl<'a> Interp<'a> {
         states: &[StateId],
         what: &str,
     ) -> R<Vec<usize>> {
+        // Where a model has mistakes, what its paths are is not known.
+        if self.diags.has_errors() {
+            return Err(Fail::Silent);
+        }
         let mut used: Vec<Vec<bool>> = entries.iter().map(|e| vec![false; e.globs.len()]).collect();
         let mut out = vec![];
         let mut missing: Vec<String> = vec![];

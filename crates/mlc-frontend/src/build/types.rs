@@ -24,7 +24,7 @@ impl<'a> Interp<'a> {
                 ast::Dim::Expr(e) => {
                     let d = self.int_expr(env, e)?;
                     if d.as_const().is_some_and(|n| n < 0) {
-                        return fail("E0208", e.span, format!("a dim cannot be {d}"));
+                        return fail("E0211", e.span, format!("a dim cannot be {d}"));
                     }
                     shape.push(d);
                 }
@@ -75,7 +75,7 @@ impl<'a> Interp<'a> {
             TypeKind::Int => match &v {
                 Value::Int(_) => Ok(v),
                 Value::Float(x) => {
-                    let d = error("E0208", m.span, format!("{} must be an integer, this is {x}", m.what));
+                    let d = error("E0211", m.span, format!("{} must be an integer, this is {x}", m.what));
                     Err(d.hint("a quotient of integers must come out exactly").into())
                 }
                 Value::Tensor(t) => {
@@ -370,7 +370,7 @@ impl<'a> Interp<'a> {
     }
 
     fn not_a_fact<T>(&self, e: &ast::Expr) -> R<T> {
-        Err(error("E0210", e.span, "a `where` fact compares dims")
+        Err(error("E0213", e.span, "a `where` fact compares dims")
             .hint("write for example `where h % 4 == 0, time <= limit`")
             .into())
     }
@@ -397,7 +397,7 @@ impl<'a> Interp<'a> {
                 let rel = fact.rel.symbol();
                 self.require(Fact { span, ..fact }, |cx| {
                     let d = error(
-                        "E0210",
+                        "E0213",
                         span,
                         format!("`{name}` requires `{text}`: {l} {rel} {r} does not hold"),
                     );

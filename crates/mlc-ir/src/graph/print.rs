@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! graph @SimpleNN.step stage=built {
-//!   dims batch >= 1, h >= 0 where h%4 == 0, batch <= 64
+//!   dims batch >= 1, h >= 0, n >= 0 default 16 where h%4 == 0, batch <= 64
 //!   check 2*batch == h else E0201 "cannot add: 2*batch against h"
 //!   %0: f32[batch,784] = input {name="image", type=f32[batch,784]}
 //!   %1: f32[128,784] @cuda:0 = state {path="fc1.weight", type=f32[128,784] @cuda:0} in "fc1"
@@ -22,7 +22,7 @@ use mlc_diag::SourceMap;
 use rustc_hash::FxHashMap;
 
 use super::{Graph, NodeId, Phase, ValueId};
-use crate::types::DimFacts;
+use crate::types::{DimFacts, SymbolDecl};
 
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,7 +119,9 @@ fn print_dims(f: &mut dyn Write, dims: &DimFacts) -> fmt::Result {
     if dims.symbols.is_empty() && dims.facts.is_empty() {
         return Ok(());
     }
-    let names: Vec<String> = dims.symbols.iter().map(|s| format!("{} >= {}", s.name, s.min)).collect();
+    let default = |n: Option<i64>| n.map_or(String::new(), |n| format!(" default {n}"));
+    let text = |s: &SymbolDecl| format!("{} >= {}{}", s.name, s.min, default(s.default));
+    let names: Vec<String> = dims.symbols.iter().map(text).collect();
     write!(f, "  dims {}", names.join(", "))?;
     let facts: Vec<String> = dims.facts.iter().map(ToString::to_string).collect();
     if !facts.is_empty() {

@@ -32,6 +32,8 @@ pub struct SymbolDecl {
     pub name: Symbol,
     pub span: Span,
     pub min: i64,
+    /// What an integer parameter of an entry is where nobody binds it (`n: int = 100`).
+    pub default: Option<i64>,
 }
 
 /// The names of one graph and the facts given about them.
@@ -92,12 +94,19 @@ impl DimFacts {
     /// Introduces a name (dims are >= 0); the first declaration of a name stays.
     pub fn declare(&mut self, name: Symbol, span: Span, min: i64) {
         if !self.symbols.iter().any(|s| s.name == name) {
-            self.symbols.push(SymbolDecl { name, span, min });
+            self.symbols.push(SymbolDecl { name, span, min, default: None });
         }
     }
 
     pub fn declares(&self, name: &str) -> bool {
         self.symbols.iter().any(|s| *s.name == *name)
+    }
+
+    /// Gives a declared name a value for where nobody binds it.
+    pub fn set_default(&mut self, name: &str, value: i64) {
+        if let Some(s) = self.symbols.iter_mut().find(|s| *s.name == *name) {
+            s.default = Some(value);
+        }
     }
 
     pub fn assume(&mut self, fact: Fact) {

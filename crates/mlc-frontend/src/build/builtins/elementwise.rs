@@ -77,13 +77,13 @@ fn number<'a>(name: &str, x: f64, args: &Args<'a>) -> R<Value<'a>> {
     let y = match name {
         "neg" => -x,
         "abs" => x.abs(),
-        "sqrt" if x < 0.0 => return fail("E0208", args.span, format!("the square root of {x}")),
+        "sqrt" if x < 0.0 => return fail("E0211", args.span, format!("the square root of {x}")),
         "sqrt" => x.sqrt(),
         "floor" => return Ok(whole(x.floor())),
         "round" => return Ok(whole(x.round_ties_even())),
         "exp" => x.exp(),
         "expm1" => x.exp_m1(),
-        "log" if x <= 0.0 => return fail("E0208", args.span, format!("the logarithm of {x}")),
+        "log" if x <= 0.0 => return fail("E0211", args.span, format!("the logarithm of {x}")),
         "log" => x.ln(),
         "log1p" => x.ln_1p(),
         "sin" => x.sin(),
@@ -135,7 +135,7 @@ fn binary<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
         if f == ScalarFn::FloorDiv {
             let q = x.floor_div(y);
             return if q.is_overflow() {
-                fail("E0208", args.span, "division by zero")
+                fail("E0211", args.span, "division by zero")
             } else {
                 Ok(Value::Int(q))
             };
@@ -151,7 +151,7 @@ fn binary<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
             ScalarFn::Max => Value::Float(x.max(y)),
             ScalarFn::Min => Value::Float(x.min(y)),
             ScalarFn::Atan2 => Value::Float(x.atan2(y)),
-            _ if y == 0.0 => return fail("E0208", args.span, "division by zero"),
+            _ if y == 0.0 => return fail("E0211", args.span, "division by zero"),
             _ => whole((x / y).floor()),
         });
     }
@@ -216,7 +216,7 @@ fn to<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
     let Value::Device(to) = *args.value("device")? else {
         let v = args.value("device")?;
         let title = format!("`to` takes a device, this is {}", v.kind());
-        return Err(error("E0501", args.span_of("device"), title)
+        return Err(error("E0510", args.span_of("device"), title)
             .hint("write `x.to(cpu)` or `x.to(cuda:1)`")
             .into());
     };

@@ -114,13 +114,13 @@ fn tensor<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
             values.push(match v {
                 Value::Bool(b) if ty.dtype == DType::Bool => f64::from(u8::from(*b)),
                 Value::Int(_) if ty.dtype == DType::Bool => {
-                    return fail("E0209", span, "bool cannot hold a number");
+                    return fail("E0212", span, "bool cannot hold a number");
                 }
                 v => {
                     // The check for representability is that of one element.
                     let x = v.as_f64().unwrap_or(0.0);
                     if ty.dtype.is_int() && x.fract() != 0.0 {
-                        return fail("E0209", span, format!("{} cannot hold {x}", ty.dtype));
+                        return fail("E0212", span, format!("{} cannot hold {x}", ty.dtype));
                     }
                     x
                 }
@@ -218,7 +218,7 @@ fn random_index<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
     }
     let n = cx.to_dim(args.value("n")?, args.span_of("n"))?;
     if n.as_const().is_some_and(|n| n < 1 || n > i64::from(i32::MAX)) {
-        return fail("E0209", args.span, format!("a random integer below {n}"));
+        return fail("E0212", args.span, format!("a random integer below {n}"));
     }
     // floor(bits * n / 2^32), in 64 bits: no bias that n below 2^24 could show.
     let raw = bits(cx, &ty, args.span)?;

@@ -28,7 +28,7 @@ type Rule = for<'a, 'i> fn(&'i mut Interp<'a>, Args<'a>) -> R<Value<'a>>;
 #[derive(Debug)]
 pub struct Builtin {
     pub name: &'static str,
-    /// Names by spaces; `?` marks one that may be left out.
+    /// Names by spaces; `?` marks one that may be left out, `*` stands for names of the caller's own.
     pub params: &'static str,
     pub doc: &'static str,
     run: Rule,
@@ -65,11 +65,15 @@ pub fn call<'a>(
     span: Span,
     frame: Frame,
 ) -> R<Value<'a>> {
-    let names: Vec<&str> = b.params.split_whitespace().map(|p| p.trim_end_matches('?')).collect();
-    let required: Vec<bool> = b.params.split_whitespace().map(|p| !p.ends_with('?')).collect();
+    let params = || b.params.split_whitespace().filter(|p| *p != "*");
+    let names: Vec<&str> = params().map(|p| p.trim_end_matches('?')).collect();
+    let required: Vec<bool> = params().map(|p| !p.ends_with('?')).collect();
+    let open = b.params.ends_with('*');
+    let is_extra = |a: &Arg<'a>| open && a.name.is_some_and(|n| !names.contains(&n.text.as_str()));
+    let (extra, args) = args.into_iter().partition(is_extra);
     let args = match_args(b.name, &names, &required, args, span)?;
     let span = if prelude::contains(span) { cx.span } else { span };
-    let args = Args { builtin: b, names, args, span };
+    let args = Args { builtin: b, names, args, extra, span };
     let result = (b.run)(cx, args);
     drop(frame);
     map_error(result, |d| cx.blame(d))
@@ -80,6 +84,8 @@ pub struct Args<'a> {
     builtin: &'static Builtin,
     names: Vec<&'static str>,
     args: Vec<Option<Arg<'a>>>,
+    /// Named arguments with names of the caller's own.
+    extra: Vec<Arg<'a>>,
     /// Of the call.
     pub span: Span,
 }
@@ -87,6 +93,12 @@ pub struct Args<'a> {
 impl<'a> Args<'a> {
     pub fn name(&self) -> &'static str {
         self.builtin.name
+    }
+
+    /// Names, places and values of arguments that the caller named.
+    pub fn extra(&self) -> Vec<(String, Span, Value<'a>)> {
+        let named = |a: &Arg<'a>| Some((a.name?.text.clone(), a.span, a.value.clone()));
+        self.extra.iter().filter_map(named).collect()
     }
 
     fn position(&self, name: &str) -> Option<usize> {

@@ -1,10 +1,11 @@
 //! Reductions over axes.
 
 use mlc_ir::op::ReduceKind;
+use mlc_ir::types::{Fact, Relation};
 use mlc_ir::{DType, Dim};
 
 use super::{Args, Builtin};
-use crate::build::fail::{R, fail};
+use crate::build::fail::{R, error, fail};
 use crate::build::interp::Interp;
 use crate::build::value::Value;
 
@@ -77,6 +78,14 @@ fn reduce<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
         // The index of the greatest of one element is 0.
         let arg = matches!(kind, ReduceKind::ArgMax | ReduceKind::ArgMin);
         return Ok(Value::Tensor(if arg { cx.tensor_of(&Value::int(0), DType::I64, args.span)? } else { t }));
+    }
+    if kind.needs_elements() {
+        for &a in &axes {
+            let fact = Fact { lhs: Dim::ONE, rel: Relation::Le, rhs: ty.shape[a].clone(), span: args.span };
+            cx.require_range(fact, |_| {
+                error("E0207", args.span, format!("`{}` over axis {a} of {ty}, which may be empty", args.name()))
+            })?;
+        }
     }
     let mut v = cx.b().reduce(kind, t, axes.clone())?;
     if keep {

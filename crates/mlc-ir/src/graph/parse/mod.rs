@@ -119,6 +119,10 @@ impl Parser<'_, '_> {
             self.c.expect(">=")?;
             let min = self.c.integer()?;
             graph.dims.declare(name.into(), Span::NONE, min);
+            if self.c.eat_word("default") {
+                let value = self.c.integer()?;
+                graph.dims.set_default(name, value);
+            }
             if !self.c.eat(",") {
                 break;
             }

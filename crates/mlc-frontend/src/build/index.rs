@@ -249,7 +249,9 @@ impl<'a> Interp<'a> {
                         }
                     };
                     let (from, to) = (pick(start, Dim::ZERO)?, pick(end, dim())?);
-                    for (lhs, rhs) in [(Dim::ZERO, from.clone()), (from.clone(), to.clone()), (to.clone(), dim())] {
+                    for (lhs, rhs) in
+                        [(Dim::ZERO, from.clone()), (from.clone(), to.clone()), (to.clone(), dim())]
+                    {
                         let fact = Fact { lhs, rel: Relation::Le, rhs, span: *span };
                         self.require_range(fact, |_| out_of_range(&from, &to, axis, &ty, *span))?;
                     }

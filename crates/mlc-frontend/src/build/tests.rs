@@ -92,10 +92,22 @@ fn programs_have_no_mistakes() {
 
 #[test]
 fn graphs_of_programs_verify() {
-    for name in ["04_vae", "10_dqn", "11_gcn", "12_pinn", "13_multitask", "16_pipeline", "17_param_groups", "18_accumulate", "19_early_stop"] {
+    for name in [
+        "04_vae",
+        "10_dqn",
+        "11_gcn",
+        "12_pinn",
+        "13_multitask",
+        "16_pipeline",
+        "17_param_groups",
+        "18_accumulate",
+        "19_early_stop",
+    ] {
         let path = repository().join(format!("tests/cases/programs/{name}.mlg"));
         let c = compile(&WithExamples, &path, &Options::default());
-        let p = c.program.unwrap_or_else(|| panic!("{name}: {}", render_all(&c.diagnostics, &c.sources, Style::Plain)));
+        let p = c
+            .program
+            .unwrap_or_else(|| panic!("{name}: {}", render_all(&c.diagnostics, &c.sources, Style::Plain)));
         for e in &p.entries {
             if let Err(errors) = mlc_ir::graph::verify_entry(&e.graph, &p.states) {
                 panic!("{name} {}: {errors}", e.name);

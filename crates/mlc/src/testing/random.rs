@@ -60,7 +60,10 @@ pub fn check_random_program(seed: u64) -> Result<bool, String> {
         for (id, bytes) in &expected {
             let buffer = plan.program.buffer(*id);
             if let Some(i) = first_difference(buffer.dtype, bytes, &got[id]) {
-                return Err(fail(&format!("{features}: element {i} of {} differs from the interpreter", buffer.name)));
+                return Err(fail(&format!(
+                    "{features}: element {i} of {} differs from the interpreter",
+                    buffer.name
+                )));
             }
         }
     }
@@ -174,14 +177,19 @@ fn same_values(a: &Evaluated, b: &Evaluated) -> Result<(), String> {
         x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= 1e-9 * x.abs().max(y.abs()).max(1.0)
     };
     let written = |e: &Evaluated| {
-        let mut all: Vec<(String, Tensor)> = e.writes.iter().map(|(k, t)| (k.to_string(), t.clone())).collect();
+        let mut all: Vec<(String, Tensor)> =
+            e.writes.iter().map(|(k, t)| (k.to_string(), t.clone())).collect();
         all.sort_by(|x, y| x.0.cmp(&y.0));
         e.outputs.iter().cloned().chain(all).collect::<Vec<_>>()
     };
     for ((name, x), (_, y)) in written(a).iter().zip(&written(b)) {
         let differ = x.to_f64().into_iter().zip(y.to_f64()).position(|(x, y)| !near(x, y));
         if let Some(i) = differ {
-            return Err(format!("the passes change element {i} of {name}: {} to {}", x.to_f64()[i], y.to_f64()[i]));
+            return Err(format!(
+                "the passes change element {i} of {name}: {} to {}",
+                x.to_f64()[i],
+                y.to_f64()[i]
+            ));
         }
     }
     Ok(())

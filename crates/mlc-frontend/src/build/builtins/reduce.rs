@@ -83,7 +83,11 @@ fn reduce<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
         for &a in &axes {
             let fact = Fact { lhs: Dim::ONE, rel: Relation::Le, rhs: ty.shape[a].clone(), span: args.span };
             cx.require_range(fact, |_| {
-                error("E0207", args.span, format!("`{}` over axis {a} of {ty}, which may be empty", args.name()))
+                error(
+                    "E0207",
+                    args.span,
+                    format!("`{}` over axis {a} of {ty}, which may be empty", args.name()),
+                )
             })?;
         }
     }

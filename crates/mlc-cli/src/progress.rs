@@ -91,7 +91,8 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// `loss 0.2311  accuracy 0.93  41,000 samples/s  scale 32768, 2 skipped`
+    /// `loss 0.2311  accuracy 0.93  scale 32768, 2 skipped  12.3 s left  41,000 samples/s`: what matters
+    /// most first, for a narrow terminal cuts the end off.
     fn numbers(&self, r: &StepReport) -> String {
         let w = &self.window;
         let mean = |sum: f64| sum / w.steps.max(1) as f64;
@@ -100,15 +101,16 @@ impl<'a> Progress<'a> {
             parts.push(format!("loss {}", text::value(mean(w.loss))));
         }
         parts.extend(w.metrics.iter().map(|(n, sum)| format!("{n} {}", text::value(mean(*sum)))));
+        if r.scale != 1.0 || r.skipped > 0 {
+            parts.push(format!("scale {}, {} skipped", text::value(r.scale), r.skipped));
+        }
+        parts.extend(self.left(r));
         if let Some(since) = w.since {
             let rate =
                 if w.rows > 0 { w.rows } else { w.steps } as f64 / since.elapsed().as_secs_f64().max(1e-9);
             let what = if w.rows > 0 { "samples/s" } else { "steps/s" };
             let rate = if rate < 10.0 { text::value(rate) } else { text::count(rate as u64) };
             parts.push(format!("{rate} {what}"));
-        }
-        if r.scale != 1.0 || r.skipped > 0 {
-            parts.push(format!("scale {}, {} skipped", text::value(r.scale), r.skipped));
         }
         parts.join("  ")
     }
@@ -125,10 +127,7 @@ impl<'a> Progress<'a> {
     }
 
     fn draw(&mut self, r: &StepReport) {
-        let text = match self.left(r) {
-            Some(left) => format!("{}  {}", self.numbers(r), left),
-            None => self.numbers(r),
-        };
+        let text = self.numbers(r);
         match &self.mode {
             Mode::Quiet => {}
             Mode::Plain => err(&format!("{}  {text}\n", self.place(r))),
@@ -152,8 +151,8 @@ impl Observer for Progress<'_> {
         {
             *bar = ProgressBar::with_draw_target(Some(plan.steps), ProgressDrawTarget::stderr_with_hz(10));
             // The template is a constant: were it wrong, the default style would be shown.
-            if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:20}] {wide_msg}") {
-                bar.set_style(style.progress_chars("=> "));
+            if let Ok(style) = ProgressStyle::with_template("{prefix}  {wide_msg}") {
+                bar.set_style(style);
             }
             bar.set_position(plan.done);
         }

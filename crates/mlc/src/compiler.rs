@@ -109,6 +109,10 @@ impl Compiler {
         // Also for states that an entry writes and never reads.
         let annotated = program.states.iter().filter_map(|s| Some((s.path.clone(), s.ty.device?)));
         place.states = annotated.collect();
+        let too_large = absurd_states(&program);
+        if !too_large.is_empty() {
+            return Err(Error::new(too_large, &sources));
+        }
         let mut placed = program.states.clone();
         for s in &mut placed {
             s.ty.device = Some(s.ty.device.map_or(device, |d| place.remap.get(&d).copied().unwrap_or(d)));
@@ -139,6 +143,32 @@ impl Compiler {
         place.remap = self.devices.iter().filter_map(|(from, to)| Some((from.parse().ok()?, *to))).collect();
         place
     }
+}
+
+/// States that no machine holds. They are found here so that nobody after has to think of sizes that
+/// overflow.
+fn absurd_states(program: &mlc_ir::program::Program) -> Diagnostics {
+    const MOST: u64 = 1 << 40;
+    let mut total = 0u64;
+    let mut errors = Diagnostics::new();
+    for s in &program.states {
+        let dims = s.ty.bound_shape().unwrap_or_default();
+        let size = s.ty.dtype.size() as u64;
+        let bytes = dims.iter().try_fold(size, |n, &d| n.checked_mul(d as u64)).filter(|&n| n <= MOST);
+        match bytes {
+            Some(n) => total = total.saturating_add(n),
+            None => errors.push(
+                Diagnostic::error("E0210", format!("`{}`: {} would take more than 1 TiB", s.path, s.ty))
+                    .label(s.span, "this state")
+                    .hint("check the sizes that the model is built with"),
+            ),
+        }
+    }
+    if errors.is_empty() && total > MOST {
+        errors
+            .push(Diagnostic::error("E0210", "the model's parameters and other states take more than 1 TiB"));
+    }
+    errors
 }
 
 /// A compiled file: entries that are bound to sizes and lowered to machine code when they are first

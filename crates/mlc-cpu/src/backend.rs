@@ -85,7 +85,7 @@ impl CpuBackend {
         if let Kind::Contract(c) = &kernel.kind {
             let mut parts = gemm::parts(kernel, c, self.options.strict);
             units.append(&mut parts.units);
-            return Form::Contract { parts, units: first..units.len() };
+            return Form::Contract { parts: Box::new(parts), units: first..units.len() };
         }
         units.extend(unit(kernel));
         Form::Loop { unit: first }
@@ -96,7 +96,7 @@ impl CpuBackend {
         match form {
             Form::Loop { unit } => Arc::new(LoopKernel { function: functions[unit].clone(), cpu }),
             Form::Contract { parts, units } => {
-                Arc::new(ContractKernel::new(parts, functions[units].to_vec(), cpu))
+                Arc::new(ContractKernel::new(*parts, functions[units].to_vec(), cpu))
             }
         }
     }
@@ -117,7 +117,7 @@ impl CpuBackend {
 
 enum Form {
     Loop { unit: usize },
-    Contract { parts: gemm::Parts, units: std::ops::Range<usize> },
+    Contract { parts: Box<gemm::Parts>, units: std::ops::Range<usize> },
 }
 
 /// The one function of a kernel that is no contraction.

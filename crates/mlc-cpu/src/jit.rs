@@ -81,7 +81,7 @@ pub fn compile(units: &[Unit], features: CpuFeatures) -> Result<Vec<Function>, D
     let mut made: Vec<(FuncId, Needs, Duration, usize)> = Vec::with_capacity(units.len());
     for (i, unit) in units.iter().enumerate() {
         let start = Instant::now();
-        let (mut ctx, needs) = build(unit, &module, &mut context);
+        let (mut ctx, needs) = build(unit, &module, &mut context, features);
         let id = module
             .declare_function(&format!("k{i}"), Linkage::Local, &ctx.func.signature)
             .map_err(|e| refused(unit, &e.to_string()))?;
@@ -115,7 +115,7 @@ pub fn compile(units: &[Unit], features: CpuFeatures) -> Result<Vec<Function>, D
 pub fn text(unit: &Unit, features: CpuFeatures, what: Text) -> Result<String, Diagnostic> {
     let isa = isa(features)?;
     let module = new_module(isa.clone());
-    let (mut ctx, _) = build(unit, &module, &mut FunctionBuilderContext::new());
+    let (mut ctx, _) = build(unit, &module, &mut FunctionBuilderContext::new(), features);
     let clif = ctx.func.display().to_string();
     // SAFETY: the module has no functions.
     unsafe { module.free_memory() };
@@ -128,7 +128,12 @@ pub fn text(unit: &Unit, features: CpuFeatures, what: Text) -> Result<String, Di
     Ok(code.vcode.clone().unwrap_or_default())
 }
 
-fn build(unit: &Unit, module: &JITModule, context: &mut FunctionBuilderContext) -> (Context, Needs) {
+fn build(
+    unit: &Unit,
+    module: &JITModule,
+    context: &mut FunctionBuilderContext,
+    cpu: CpuFeatures,
+) -> (Context, Needs) {
     let mut ctx = module.make_context();
     for _ in 0..4 {
         ctx.func.signature.params.push(AbiParam::new(types::I64));
@@ -138,7 +143,7 @@ fn build(unit: &Unit, module: &JITModule, context: &mut FunctionBuilderContext) 
         Source::Body(body) => Work::Body(body),
         Source::Scatter(scatter) => Work::Scatter(scatter),
     };
-    let needs = emit::function(&mut builder, work, &unit.args, unit.site, unit.faults);
+    let needs = emit::function(&mut builder, work, &unit.args, unit.site, unit.faults, cpu);
     builder.finalize(module.target_config());
     (ctx, needs)
 }

@@ -8,6 +8,7 @@
 //! | `shape` | merges axes |
 //! | `emit` | bodies to CLIF |
 //! | [`jit`] | CLIF to code in memory |
+//! | `tile` | functions on tiles of 256 elements, precompiled |
 //! | [`gemm`] | contractions |
 //! | [`backend`] | plans to executables |
 //!
@@ -22,6 +23,7 @@ pub mod gemm;
 pub mod jit;
 mod kernel;
 mod shape;
+mod tile;
 
 pub use backend::{CpuBackend, CpuOptions};
 pub use features::{CpuFeatures, Level};

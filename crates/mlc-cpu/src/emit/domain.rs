@@ -11,6 +11,8 @@ use super::tails::Tails;
 use super::value::{has_vec, is_wide};
 use super::{Emit, LANES};
 
+/// Shortest innermost loop in which functions are computed a tile at a time.
+const TILE_MIN: u64 = 64;
 /// Elements of work that one chunk of a map has at least.
 const GRAIN: u64 = 16384;
 
@@ -23,6 +25,8 @@ pub struct Walk<'n> {
     pub vector: bool,
     /// What is computed on the way.
     pub needed: &'n [bool],
+    /// What of it the leaf reads; empty if it does not matter.
+    pub roots: &'n [ExprId],
     /// Row reductions that are over.
     pub done: usize,
 }
@@ -45,7 +49,7 @@ impl Emit<'_, '_> {
                 if body.col_count() > 0 { needed.clone() } else { self.without_cols(&needed) };
             self.emit_level(0, &live, 0);
             if rows > 0 {
-                let walk = Walk { axes: 0..rows, bounds, vector: false, needed: &live, done: 0 };
+                let walk = Walk { axes: 0..rows, bounds, vector: false, needed: &live, roots: &[], done: 0 };
                 self.walk(&walk, &|e| e.row(None, &live, &tails));
             } else {
                 self.row(bounds, &live, &tails);
@@ -121,11 +125,12 @@ impl Emit<'_, '_> {
             data.into_iter().chain(s.guard).chain([s.value])
         });
         let cols = body.tails.iter().filter(|t| matches!(t, Tail::Col { .. })).map(Tail::value);
-        let needed = self.closure(stores.chain(cols));
+        let roots: Vec<ExprId> = stores.chain(cols).collect();
+        let needed = self.closure(roots.iter().copied());
         let first = body.rows.len();
         let axes = first..first + body.cols.len();
         let vector = self.prefers_vector(&needed);
-        let walk = Walk { axes, bounds, vector, needed: &needed, done };
+        let walk = Walk { axes, bounds, vector, needed: &needed, roots: &roots, done };
         self.walk(&walk, &|e| {
             for (i, s) in &in_sweep {
                 let v = e.value(s.value);
@@ -185,6 +190,16 @@ impl Emit<'_, '_> {
             e.vec_axis = None;
         };
         let vector = walk.vector && a + 1 == walk.axes.end;
+        if vector && n >= TILE_MIN {
+            let tile = self.tile_calls(walk, a);
+            if !tile.is_empty() {
+                let (lo, hi) = walk.bounds.filter(|_| a == walk.axes.start).unwrap_or_else(|| {
+                    let zero = self.imm(0);
+                    (zero, self.imm(n as i64))
+                });
+                return self.tiled(walk, a, &tile, lo, hi, leaf);
+            }
+        }
         match walk.bounds.filter(|_| a == walk.axes.start) {
             None if vector => {
                 let full = n / LANES as u64 * LANES as u64;
@@ -192,20 +207,29 @@ impl Emit<'_, '_> {
                 self.repeat_const(full, n, 1, inside);
             }
             None => self.repeat_const(0, n, 1, inside),
+            Some((lo, hi)) if vector => self.in_fours(lo, hi, in_lanes, inside),
             Some((lo, hi)) => {
-                let mut from = lo;
-                if vector {
-                    let count = self.b.ins().isub(hi, lo);
-                    let full = self.b.ins().band_imm_s(count, -(LANES as i64));
-                    let to = self.b.ins().iadd(lo, full);
-                    let any = self.b.ins().icmp(IntCC::SignedLessThan, lo, to);
-                    self.only_if(any, |e| e.repeat(lo, to, LANES as i64, in_lanes));
-                    from = to;
-                }
-                let any = self.b.ins().icmp(IntCC::SignedLessThan, from, hi);
-                self.only_if(any, |e| e.repeat(from, hi, 1, inside));
+                let any = self.b.ins().icmp(IntCC::SignedLessThan, lo, hi);
+                self.only_if(any, |e| e.repeat(lo, hi, 1, inside));
             }
         }
+    }
+
+    /// `four(i)` for every fourth of `lo..hi`, then `one(i)` for the rest.
+    pub fn in_fours(
+        &mut self,
+        lo: Value,
+        hi: Value,
+        four: impl FnOnce(&mut Self, Value),
+        one: impl FnOnce(&mut Self, Value),
+    ) {
+        let count = self.b.ins().isub(hi, lo);
+        let full = self.b.ins().band_imm_s(count, -(LANES as i64));
+        let to = self.b.ins().iadd(lo, full);
+        let any = self.b.ins().icmp(IntCC::SignedLessThan, lo, to);
+        self.only_if(any, |e| e.repeat(lo, to, LANES as i64, four));
+        let any = self.b.ins().icmp(IntCC::SignedLessThan, to, hi);
+        self.only_if(any, |e| e.repeat(to, hi, 1, one));
     }
 
     /// The row-major position in consecutive axes, lane 0: an i64.

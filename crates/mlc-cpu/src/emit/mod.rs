@@ -20,6 +20,7 @@ mod prims;
 mod reduce;
 mod scatter;
 mod tails;
+mod tiles;
 mod value;
 
 use cranelift::codegen::ir::condcodes::IntCC;
@@ -27,6 +28,8 @@ use cranelift::codegen::ir::{InstBuilder, MemFlagsData, StackSlotData, StackSlot
 use cranelift::frontend::FunctionBuilder;
 use mlc_ir::loops::body::index_data;
 use mlc_ir::loops::{Analysis, Arg, ExprId, ExprOp, Index, LoopBody, Scatter, Tail};
+
+use crate::features::CpuFeatures;
 
 pub use tails::scratch_bytes;
 pub use value::{LANES, Val};
@@ -67,6 +70,7 @@ pub struct Emit<'a, 'b> {
     level: Vec<usize>,
     stage: Vec<u32>,
     sites: Sites,
+    cpu: CpuFeatures,
 }
 
 /// Numbers of fault sites.
@@ -98,7 +102,14 @@ impl Sites {
 
 /// Emits the function's whole code into its builder. `site` numbers the first fault site; `faults`: whether a
 /// fault record follows the arguments.
-pub fn function(b: &mut FunctionBuilder<'_>, work: Work<'_>, args: &[Arg], site: u64, faults: bool) -> Needs {
+pub fn function(
+    b: &mut FunctionBuilder<'_>,
+    work: Work<'_>,
+    args: &[Arg],
+    site: u64,
+    faults: bool,
+    cpu: CpuFeatures,
+) -> Needs {
     let body = match work {
         Work::Body(body) => body,
         Work::Scatter(s) => &s.body,
@@ -130,6 +141,7 @@ pub fn function(b: &mut FunctionBuilder<'_>, work: Work<'_>, args: &[Arg], site:
         level,
         stage: analysis.stage,
         sites: Sites::of(body, site),
+        cpu,
         b,
     };
     let chunks = match work {
@@ -243,10 +255,15 @@ impl Emit<'_, '_> {
 
     /// Everything that the roots depend on.
     pub fn closure(&self, roots: impl IntoIterator<Item = ExprId>) -> Vec<bool> {
+        self.closure_up_to(roots, &[])
+    }
+
+    /// As [`Emit::closure`], not going on beyond the expressions in `known`.
+    fn closure_up_to(&self, roots: impl IntoIterator<Item = ExprId>, known: &[usize]) -> Vec<bool> {
         let mut seen = vec![false; self.body.exprs.len()];
         let mut todo: Vec<ExprId> = roots.into_iter().collect();
         while let Some(e) = todo.pop() {
-            if !std::mem::replace(&mut seen[e.ix()], true) {
+            if !std::mem::replace(&mut seen[e.ix()], true) && !known.contains(&e.ix()) {
                 todo.extend(self.body.expr(e).operands());
             }
         }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use cranelift::codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift::codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 use mlc_ir::DType;
-use mlc_ir::loops::{Lit, RedOp};
+use mlc_ir::loops::{ExprId, Lit, RedOp};
 
 use super::domain::Walk;
 use super::value::{Val, reg};
@@ -46,12 +46,14 @@ impl Emit<'_, '_> {
         let first = body.rows.len();
         let axes = first..first + body.cols.len();
         if count > 0 {
-            let needed = self.closure(reds.clone().map(|j| body.reds[j].value));
+            let roots: Vec<ExprId> = reds.clone().map(|j| body.reds[j].value).collect();
+            let needed = self.closure(roots.iter().copied());
             // A vector must not straddle lane 255.
             let last = body.cols.last().map_or(1, |a| a.extent);
             let aligned = count <= WIDTH || body.cols.len() == 1 || last.is_multiple_of(LANES as u64);
             let vector = aligned && self.prefers_vector(&needed);
-            let walk = Walk { axes: axes.clone(), bounds: None, vector, needed: &needed, done };
+            let walk =
+                Walk { axes: axes.clone(), bounds: None, vector, needed: &needed, roots: &roots, done };
             self.walk(&walk, &|e| {
                 let at = e.linear(axes.clone());
                 for (p, j) in partials.iter().zip(reds.clone()) {

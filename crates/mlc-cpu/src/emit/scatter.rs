@@ -4,7 +4,7 @@
 use cranelift::codegen::ir::{InstBuilder, Value};
 use mlc_ir::DType;
 use mlc_ir::loops::body::index_data;
-use mlc_ir::loops::{Init, Lit, Scatter};
+use mlc_ir::loops::{ExprId, Init, Lit, Scatter};
 
 use super::domain::Walk;
 use super::value::Val;
@@ -34,11 +34,18 @@ impl Emit<'_, '_> {
         if body.axes().any(|a| a.extent == 0) {
             return 1;
         }
-        let roots = index_data(&s.index).into_iter().chain(s.guard).chain([s.value]);
-        let needed = self.closure(roots);
+        let roots: Vec<ExprId> = index_data(&s.index).into_iter().chain(s.guard).chain([s.value]).collect();
+        let needed = self.closure(roots.iter().copied());
         self.emit_level(0, &needed, 0);
         let vector = self.prefers_vector(&needed);
-        let walk = Walk { axes: 0..body.axes().count(), bounds: None, vector, needed: &needed, done: 0 };
+        let walk = Walk {
+            axes: 0..body.axes().count(),
+            bounds: None,
+            vector,
+            needed: &needed,
+            roots: &roots,
+            done: 0,
+        };
         let site = self.sites.end;
         self.walk(&walk, &|e| {
             let v = e.value(s.value);

@@ -126,7 +126,8 @@ impl<'a> Tails<'a> {
             };
             let vector =
                 !t.op.is_arg() && !axes.is_empty() && e.body.cols.last().is_some_and(|a| a.extent >= 4);
-            let walk = Walk { axes: axes.clone(), bounds: None, vector, needed: &needed, done: 0 };
+            let walk =
+                Walk { axes: axes.clone(), bounds: None, vector, needed: &needed, roots: &[], done: 0 };
             if axes.is_empty() || t.count > 0 {
                 e.walk(&walk, &|e| {
                     let column = e.linear(axes.clone());

@@ -55,8 +55,9 @@ fn modules_come_and_go() {
 #[test]
 fn texts() {
     let backend = CpuBackend::new(CpuOptions { features: CpuFeatures::detect(), strict: false });
-    let clif = backend.text(&exp(64), Text::Clif).unwrap();
+    // Too short for tiles: the expansion stands in the code.
+    let clif = backend.text(&exp(32), Text::Clif).unwrap();
     assert!(clif.contains("fma") && clif.contains("f32x4"), "{clif}");
-    let asm = backend.text(&exp(64), Text::Asm).unwrap();
+    let asm = backend.text(&exp(32), Text::Asm).unwrap();
     assert!(asm.contains("ret"), "{asm}");
 }

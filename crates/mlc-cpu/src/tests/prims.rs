@@ -8,21 +8,23 @@ use mlc_ir::loops::{AxisId, BodyBuilder, ExprId, Func, Index, Prim};
 use super::{check_filled, kernel, read, write};
 use mlc_ir::loops::ArgId;
 
-/// Long enough for full vectors and a rest.
-const N: u64 = 403;
+/// Full vectors and a rest, with functions in line; and two tiles of functions.
+const LENGTHS: [u64; 2] = [23, 403];
 
 /// `out[i] = f(in0[i], in1[i], ..)`
-fn map(what: &str, types: &[DType], f: impl FnOnce(&mut BodyBuilder, &[ExprId]) -> ExprId) {
-    let mut b = BodyBuilder::new(&[], &[N]);
-    let i = Index::axis(AxisId(0));
-    let loads: Vec<ExprId> =
-        types.iter().enumerate().map(|(k, &d)| b.load(ArgId(k as u32), d, i.clone())).collect();
-    let v = f(&mut b, &loads);
-    let out = b.dtype(v);
-    b.store(ArgId(types.len() as u32), i, v);
-    let mut args: Vec<_> = types.iter().enumerate().map(|(k, &d)| read(&format!("a{k}"), d, N)).collect();
-    args.push(write("out", out, N));
-    check_filled(what, &kernel(args, b.finish()), 7 + types.len() as u64);
+fn map(what: &str, types: &[DType], f: impl Fn(&mut BodyBuilder, &[ExprId]) -> ExprId) {
+    for n in LENGTHS {
+        let mut b = BodyBuilder::new(&[], &[n]);
+        let i = Index::axis(AxisId(0));
+        let loads: Vec<ExprId> =
+            types.iter().enumerate().map(|(k, &d)| b.load(ArgId(k as u32), d, i.clone())).collect();
+        let v = f(&mut b, &loads);
+        let out = b.dtype(v);
+        b.store(ArgId(types.len() as u32), i, v);
+        let mut args: Vec<_> = types.iter().enumerate().map(|(k, &d)| read(&format!("a{k}"), d, n)).collect();
+        args.push(write("out", out, n));
+        check_filled(what, &kernel(args, b.finish()), 7 + types.len() as u64);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //!
 //! One definition, many readers: an expansion is generic over [`Arith`]. [`Scalar32`] and [`Scalar64`] evaluate
 //! it, [`super::Emit`] builds expressions from it, and a back end's vector primitives implement it on lanes.
+//! Expansions are always inlined: compiled alone they would lack the instruction sets of the code that calls them.
 //! Every method is one or two rows of [`crate::loops::scalar::PRIMS`], with exactly that meaning; then results
 //! agree bit for bit.
 
@@ -70,6 +71,7 @@ pub trait Arith {
 
     /// May answer false if no lane of `c` is set. What an expansion computes behind it is only ever selected
     /// by `c`, so the answer saves time and changes nothing. Straight-line readers keep the default.
+    #[inline(always)]
     fn any(&mut self, _c: Self::M) -> bool {
         true
     }
@@ -77,6 +79,7 @@ pub trait Arith {
     // ---- written once from the above ----
 
     /// `sum c[i] z^i` by Horner's rule in fma.
+    #[inline(always)]
     fn poly(&mut self, p: &Poly, z: Self::F) -> Self::F {
         let c = if Self::WIDTH == 32 { p.f32 } else { p.f64 };
         let mut acc = self.num(*c.last().unwrap_or(&0.0));
@@ -88,30 +91,36 @@ pub trait Arith {
     }
 
     /// The constant of this width: the first for 32 bits.
+    #[inline(always)]
     fn pick(&mut self, f32: f64, f64: f64) -> Self::F {
         self.num(if Self::WIDTH == 32 { f32 } else { f64 })
     }
 
+    #[inline(always)]
     fn shl_by(&mut self, a: Self::U, n: u32) -> Self::U {
         let n = self.bits(n.into());
         self.shl(a, n)
     }
 
+    #[inline(always)]
     fn shr_by(&mut self, a: Self::U, n: u32) -> Self::U {
         let n = self.bits(n.into());
         self.shr(a, n)
     }
 
     /// Bits of the stored fraction: 23 or 52.
+    #[inline(always)]
     fn frac_bits(&self) -> u32 {
         if Self::WIDTH == 32 { 23 } else { 52 }
     }
 
+    #[inline(always)]
     fn bias(&self) -> u64 {
         if Self::WIDTH == 32 { 127 } else { 1023 }
     }
 
     /// 2^k, for `k` an integer as bits within the normal exponents.
+    #[inline(always)]
     fn exp2_int(&mut self, k: Self::U) -> Self::F {
         let bias = self.bits(self.bias());
         let e = self.uadd(k, bias);
@@ -120,6 +129,7 @@ pub trait Arith {
     }
 
     /// `a` with the sign bit of `s` xored in.
+    #[inline(always)]
     fn xor_sign(&mut self, a: Self::F, s: Self::F) -> Self::F {
         let sign = self.sign_of(s);
         let b = self.to_bits(a);
@@ -128,6 +138,7 @@ pub trait Arith {
     }
 
     /// The sign bit alone.
+    #[inline(always)]
     fn sign_of(&mut self, a: Self::F) -> Self::U {
         let b = self.to_bits(a);
         let m = self.bits(1 << (Self::WIDTH - 1));
@@ -135,6 +146,7 @@ pub trait Arith {
     }
 
     /// (s, e) with s = a + b rounded and s + e = a + b exactly. Needs |a| >= |b| or a = 0.
+    #[inline(always)]
     fn fast_two_sum(&mut self, a: Self::F, b: Self::F) -> (Self::F, Self::F) {
         let s = self.add(a, b);
         let t = self.sub(s, a);
@@ -142,6 +154,7 @@ pub trait Arith {
     }
 
     /// As [`Arith::fast_two_sum`] for any a and b.
+    #[inline(always)]
     fn two_sum(&mut self, a: Self::F, b: Self::F) -> (Self::F, Self::F) {
         let s = self.add(a, b);
         let bb = self.sub(s, a);
@@ -152,6 +165,7 @@ pub trait Arith {
     }
 
     /// (p, e) with p = a * b rounded and p + e = a * b exactly.
+    #[inline(always)]
     fn two_prod(&mut self, a: Self::F, b: Self::F) -> (Self::F, Self::F) {
         let p = self.mul(a, b);
         let n = self.neg(p);
@@ -159,6 +173,7 @@ pub trait Arith {
     }
 
     /// The product of two pairs, to about twice the format's precision.
+    #[inline(always)]
     fn pair_mul(&mut self, a: (Self::F, Self::F), b: (Self::F, Self::F)) -> (Self::F, Self::F) {
         let (p, e) = self.two_prod(a.0, b.0);
         let e = self.fma(a.0, b.1, e);
@@ -167,6 +182,7 @@ pub trait Arith {
     }
 
     /// The quotient of two pairs, not normalised: (rounded quotient, correction).
+    #[inline(always)]
     fn pair_div(&mut self, n: (Self::F, Self::F), d: (Self::F, Self::F)) -> (Self::F, Self::F) {
         let q = self.div(n.0, d.0);
         let nq = self.neg(q);

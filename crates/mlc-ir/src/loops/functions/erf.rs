@@ -4,6 +4,7 @@ use super::arith::Arith;
 use super::exp::one_minus_exp_of_pair;
 use super::poly::{ERF, ERFC_LOG, ERFC_LOG_FAR, ERFC_LOG_MID};
 
+#[inline(always)]
 pub fn erf<A: Arith>(a: &mut A, x: A::F) -> A::F {
     let ax = a.abs(x);
     // |x| <= 0.90625: x + x Q(x^2).
@@ -22,6 +23,7 @@ pub fn erf<A: Arith>(a: &mut A, x: A::F) -> A::F {
 }
 
 /// log(erfc(t)) for t from 0.9 on.
+#[inline(always)]
 fn erfc_log<A: Arith>(a: &mut A, t: A::F) -> (A::F, A::F) {
     let mid = a.num(1.5);
     let u = a.sub(t, mid);

@@ -9,11 +9,13 @@ use super::poly::EXP;
 const LN2_32: [f64; 2] = [0.6931471824645996, -1.9046542121259336e-9];
 const LN2_64: [f64; 2] = [std::f64::consts::LN_2, 2.3190468138462996e-17];
 
+#[inline(always)]
 fn ln2<A: Arith>(a: &mut A) -> (A::F, A::F) {
     (a.pick(LN2_32[0], LN2_64[0]), a.pick(LN2_32[1], LN2_64[1]))
 }
 
 /// k, r and r's rounding error, with x = k ln 2 + r + error.
+#[inline(always)]
 fn reduce<A: Arith>(a: &mut A, x: A::F) -> (A::F, A::F, A::F) {
     let log2e = a.num(LOG2_E);
     let t = a.mul(x, log2e);
@@ -28,6 +30,7 @@ fn reduce<A: Arith>(a: &mut A, x: A::F) -> (A::F, A::F, A::F) {
 }
 
 /// e^(r + r_lo) as a sum of two: (upper, lower).
+#[inline(always)]
 fn exp_pair<A: Arith>(a: &mut A, r: A::F, r_lo: A::F) -> (A::F, A::F) {
     let one = a.num(1.0);
     let (h, e) = a.fast_two_sum(one, r);
@@ -41,6 +44,7 @@ fn exp_pair<A: Arith>(a: &mut A, r: A::F, r_lo: A::F) -> (A::F, A::F) {
 }
 
 /// y * 2^k, with one rounding where the result is subnormal. |k| below twice the largest exponent.
+#[inline(always)]
 fn scale<A: Arith>(a: &mut A, y: A::F, k: A::F) -> A::F {
     let half = a.num(0.5);
     let t = a.mul(k, half);
@@ -55,6 +59,7 @@ fn scale<A: Arith>(a: &mut A, y: A::F, k: A::F) -> A::F {
 }
 
 /// x brought into the range outside of which e^x is 0 or inf anyway. NaN stays.
+#[inline(always)]
 fn clamp<A: Arith>(a: &mut A, x: A::F) -> A::F {
     let hi = a.pick(89.0, 710.0);
     let lo = a.pick(-105.0, -746.0);
@@ -62,6 +67,7 @@ fn clamp<A: Arith>(a: &mut A, x: A::F) -> A::F {
     a.max(x, lo)
 }
 
+#[inline(always)]
 pub fn exp<A: Arith>(a: &mut A, x: A::F) -> A::F {
     let x = clamp(a, x);
     let (k, r, r_lo) = reduce(a, x);
@@ -75,6 +81,7 @@ pub fn exp<A: Arith>(a: &mut A, x: A::F) -> A::F {
 }
 
 /// e^(hi + lo), for pow.
+#[inline(always)]
 pub(super) fn exp_of_pair<A: Arith>(a: &mut A, hi: A::F, lo: A::F) -> A::F {
     let (h, l, k) = pair_exp(a, hi, lo);
     let y = a.add(h, l);
@@ -82,6 +89,7 @@ pub(super) fn exp_of_pair<A: Arith>(a: &mut A, hi: A::F, lo: A::F) -> A::F {
 }
 
 /// 1 - e^(hi + lo), for erf; the power is normal and at most 1/2.
+#[inline(always)]
 pub(super) fn one_minus_exp_of_pair<A: Arith>(a: &mut A, hi: A::F, lo: A::F) -> A::F {
     let (h, l, k) = pair_exp(a, hi, lo);
     let h = scale(a, h, k);
@@ -94,6 +102,7 @@ pub(super) fn one_minus_exp_of_pair<A: Arith>(a: &mut A, hi: A::F, lo: A::F) -> 
 }
 
 /// e^(hi + lo) = (first + second) * 2^third.
+#[inline(always)]
 fn pair_exp<A: Arith>(a: &mut A, hi: A::F, lo: A::F) -> (A::F, A::F, A::F) {
     let hi = clamp(a, hi);
     let (k, r, r_lo) = reduce(a, hi);
@@ -104,6 +113,7 @@ fn pair_exp<A: Arith>(a: &mut A, hi: A::F, lo: A::F) -> (A::F, A::F, A::F) {
 }
 
 /// (e^x - 1) / 2 as a sum of two, k included; half, so that it stays finite where e^x is.
+#[inline(always)]
 fn half_expm1<A: Arith>(a: &mut A, x: A::F) -> (A::F, A::F) {
     let (k, r, r_lo) = reduce(a, x);
     let p = a.poly(&EXP, r);
@@ -126,6 +136,7 @@ fn half_expm1<A: Arith>(a: &mut A, x: A::F) -> (A::F, A::F) {
     (h, a.fma(s, q, e))
 }
 
+#[inline(always)]
 pub fn expm1<A: Arith>(a: &mut A, x: A::F) -> A::F {
     let xc = clamp(a, x);
     let (h, l) = half_expm1(a, xc);
@@ -139,6 +150,7 @@ pub fn expm1<A: Arith>(a: &mut A, x: A::F) -> A::F {
     a.select(small, x, y)
 }
 
+#[inline(always)]
 pub fn tanh<A: Arith>(a: &mut A, x: A::F) -> A::F {
     // tanh|x| = m / (m + 1) with m = (e^2|x| - 1) / 2.
     let ax = a.abs(x);
@@ -158,6 +170,7 @@ pub fn tanh<A: Arith>(a: &mut A, x: A::F) -> A::F {
     a.select(small, x, y)
 }
 
+#[inline(always)]
 pub fn sigmoid<A: Arith>(a: &mut A, x: A::F) -> A::F {
     // With z = e^-|x|: 1 / (1 + z) for x >= 0, z / (1 + z) below.
     let ax = a.abs(x);

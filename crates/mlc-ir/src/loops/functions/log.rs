@@ -9,6 +9,7 @@ const LN2_SHORT_32: [f64; 2] = [0.693145751953125, 1.428606765330187e-6];
 const LN2_SHORT_64: [f64; 2] = [0.6931471805598903, 5.497923018708371e-14];
 
 /// k and m = 1 + f of a positive finite x.
+#[inline(always)]
 fn split<A: Arith>(a: &mut A, x: A::F) -> (A::F, A::F) {
     let frac = a.frac_bits();
     let tiny = a.pick(f32::MIN_POSITIVE.into(), f64::MIN_POSITIVE);
@@ -39,6 +40,7 @@ fn split<A: Arith>(a: &mut A, x: A::F) -> (A::F, A::F) {
 }
 
 /// log(2^k (1 + f) ) + c as one sum; c is small against f or comes alone.
+#[inline(always)]
 fn log_sum<A: Arith>(a: &mut A, k: A::F, f: A::F, c: A::F) -> A::F {
     let p = a.poly(&LOG, f);
     let ff = a.mul(f, f);
@@ -56,6 +58,7 @@ fn log_sum<A: Arith>(a: &mut A, k: A::F, f: A::F, c: A::F) -> A::F {
 }
 
 /// Values of log at 0, below 0 and at inf over `y`; NaN comes through `x + x`.
+#[inline(always)]
 fn specials<A: Arith>(a: &mut A, x: A::F, y: A::F) -> A::F {
     let zero = a.num(0.0);
     let inf = a.num(f64::INFINITY);
@@ -71,6 +74,7 @@ fn specials<A: Arith>(a: &mut A, x: A::F, y: A::F) -> A::F {
     a.select(c, x, y)
 }
 
+#[inline(always)]
 pub fn log<A: Arith>(a: &mut A, x: A::F) -> A::F {
     let (k, m) = split(a, x);
     let one = a.num(1.0);
@@ -80,6 +84,7 @@ pub fn log<A: Arith>(a: &mut A, x: A::F) -> A::F {
     specials(a, x, y)
 }
 
+#[inline(always)]
 pub fn log1p<A: Arith>(a: &mut A, x: A::F) -> A::F {
     let one = a.num(1.0);
     let u = a.add(one, x);
@@ -101,6 +106,7 @@ pub fn log1p<A: Arith>(a: &mut A, x: A::F) -> A::F {
 }
 
 /// log(x) of a positive finite x as a sum of two, to about 36 (66) bits.
+#[inline(always)]
 fn log_pair<A: Arith>(a: &mut A, x: A::F) -> (A::F, A::F) {
     let (k, m) = split(a, x);
     let one = a.num(1.0);
@@ -144,6 +150,7 @@ fn log_pair<A: Arith>(a: &mut A, x: A::F) -> (A::F, A::F) {
 const LN2_REST_LO_32: f64 = 5.497923148104107e-14;
 const LN2_REST_LO_64: f64 = 1.94704509238075e-31;
 
+#[inline(always)]
 pub fn pow<A: Arith>(a: &mut A, x: A::F, y: A::F) -> A::F {
     let zero = a.num(0.0);
     let one = a.num(1.0);
@@ -199,6 +206,7 @@ pub fn pow<A: Arith>(a: &mut A, x: A::F, y: A::F) -> A::F {
 }
 
 /// Whether y is an integer, and an odd one. Floats of 2^24 (2^53) and more are even integers.
+#[inline(always)]
 fn parity<A: Arith>(a: &mut A, y: A::F) -> (A::M, A::M) {
     let ay = a.abs(y);
     let limit = a.pick(2f64.powi(24), 2f64.powi(53));

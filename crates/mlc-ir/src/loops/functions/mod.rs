@@ -28,6 +28,7 @@ use super::scalar::Lit;
 use crate::DType;
 
 /// The expansion of a unary function.
+#[inline(always)]
 pub fn unary<A: Arith>(f: Func, a: &mut A, x: A::F) -> Option<A::F> {
     Some(match f {
         Func::Exp => exp::exp(a, x),
@@ -45,6 +46,7 @@ pub fn unary<A: Arith>(f: Func, a: &mut A, x: A::F) -> Option<A::F> {
 }
 
 /// The expansion of a binary function.
+#[inline(always)]
 pub fn binary<A: Arith>(f: Func, a: &mut A, x: A::F, y: A::F) -> Option<A::F> {
     match f {
         Func::Pow => Some(log::pow(a, x, y)),

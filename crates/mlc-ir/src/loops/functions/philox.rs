@@ -9,6 +9,7 @@ const W0: u64 = 0x9E37_79B9;
 const W1: u64 = 0xBB67_AE85;
 
 /// The four words for a key and a counter. `A::WIDTH` is 32.
+#[inline(always)]
 pub fn philox<A: Arith>(a: &mut A, mut key: [A::U; 2], ctr: [A::U; 4]) -> [A::U; 4] {
     let [mut c0, mut c1, mut c2, mut c3] = ctr;
     let (m0, m1) = (a.bits(M0), a.bits(M1));

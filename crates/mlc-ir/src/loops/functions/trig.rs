@@ -8,6 +8,7 @@ use super::poly::{ATAN, COS, SIN, TWO_OVER_PI};
 const PI_2_LO: [f64; 2] = [-4.371138828673793e-8, 6.123233995736766e-17];
 const PI_2_LOW: [f64; 2] = [-1.7151245100058819e-15, -1.4973849048591698e-33];
 
+#[inline(always)]
 fn pi_2<A: Arith>(a: &mut A) -> (A::F, A::F) {
     (a.num(FRAC_PI_2), a.pick(PI_2_LO[0], PI_2_LO[1]))
 }
@@ -19,6 +20,7 @@ struct Reduced<A: Arith> {
     lo: A::F,
 }
 
+#[inline(always)]
 fn reduce<A: Arith>(a: &mut A, x: A::F) -> Reduced<A> {
     let ax = a.abs(x);
     let limit = a.pick(2f64.powi(16), 2f64.powi(20));
@@ -37,6 +39,7 @@ fn reduce<A: Arith>(a: &mut A, x: A::F) -> Reduced<A> {
 }
 
 /// Cody and Waite: pi/2 in three parts; the first difference is exact, the second's error is kept.
+#[inline(always)]
 fn near<A: Arith>(a: &mut A, x: A::F) -> Reduced<A> {
     let c = a.num(FRAC_2_PI);
     let t = a.mul(x, c);
@@ -55,6 +58,7 @@ fn near<A: Arith>(a: &mut A, x: A::F) -> Reduced<A> {
 
 /// Payne and Hanek. Limbs have half the width L: |x| = M 2^e with M in two limbs; six limbs of 2/pi from bit
 /// e - 1 on times M, modulo 2^(6L), are |x| 2/pi modulo 4.
+#[inline(always)]
 fn far<A: Arith>(a: &mut A, x: A::F) -> Reduced<A> {
     let frac = a.frac_bits();
     let limb = A::WIDTH / 2;
@@ -127,6 +131,7 @@ fn far<A: Arith>(a: &mut A, x: A::F) -> Reduced<A> {
 
 /// Six limbs of the table from bit `pos` on, the highest first. `pos` of arguments that are not large may be
 /// anything: the result is not used.
+#[inline(always)]
 fn window<A: Arith>(a: &mut A, pos: A::U, limb: u32) -> Vec<A::U> {
     let words = if limb == 16 { 16 } else { 42 };
     let mut t: Vec<A::U> = (0..words).map(|i| a.bits(table_limb(i, limb))).collect();
@@ -173,6 +178,7 @@ fn table_limb(i: usize, limb: u32) -> u64 {
 }
 
 /// sin(r + lo), as (upper, lower).
+#[inline(always)]
 fn sin_pair<A: Arith>(a: &mut A, r: A::F, lo: A::F) -> (A::F, A::F) {
     let z = a.mul(r, r);
     let p = a.poly(&SIN, z);
@@ -185,6 +191,7 @@ fn sin_pair<A: Arith>(a: &mut A, r: A::F, lo: A::F) -> (A::F, A::F) {
 }
 
 /// cos(r + lo), as (upper, lower).
+#[inline(always)]
 fn cos_pair<A: Arith>(a: &mut A, r: A::F, lo: A::F) -> (A::F, A::F) {
     let (z, ze) = a.two_prod(r, r);
     let p = a.poly(&COS, z);
@@ -200,6 +207,7 @@ fn cos_pair<A: Arith>(a: &mut A, r: A::F, lo: A::F) -> (A::F, A::F) {
 }
 
 /// Selects sin or cos of the reduced argument and its sign, for quadrant q.
+#[inline(always)]
 fn wave<A: Arith>(a: &mut A, d: &Reduced<A>, q: A::U) -> A::F {
     let (s, sl) = sin_pair(a, d.r, d.lo);
     let (c, cl) = cos_pair(a, d.r, d.lo);
@@ -218,6 +226,7 @@ fn wave<A: Arith>(a: &mut A, d: &Reduced<A>, q: A::U) -> A::F {
 }
 
 /// x where |x| is so small that sin, tan round to it: keeps -0 and subnormals.
+#[inline(always)]
 fn keep_tiny<A: Arith>(a: &mut A, x: A::F, y: A::F) -> A::F {
     let ax = a.abs(x);
     let tiny = a.pick(2f64.powi(-13), 2f64.powi(-27));
@@ -225,12 +234,14 @@ fn keep_tiny<A: Arith>(a: &mut A, x: A::F, y: A::F) -> A::F {
     a.select(c, x, y)
 }
 
+#[inline(always)]
 pub fn sin<A: Arith>(a: &mut A, x: A::F) -> A::F {
     let d = reduce(a, x);
     let y = wave(a, &d, d.q);
     keep_tiny(a, x, y)
 }
 
+#[inline(always)]
 pub fn cos<A: Arith>(a: &mut A, x: A::F) -> A::F {
     let d = reduce(a, x);
     let one = a.bits(1);
@@ -238,6 +249,7 @@ pub fn cos<A: Arith>(a: &mut A, x: A::F) -> A::F {
     wave(a, &d, q)
 }
 
+#[inline(always)]
 pub fn tan<A: Arith>(a: &mut A, x: A::F) -> A::F {
     let d = reduce(a, x);
     let (s, sl) = sin_pair(a, d.r, d.lo);
@@ -262,6 +274,7 @@ const PI_4_LO: [f64; 2] = [-2.1855694143368964e-8, 3.061616997868383e-17];
 const PI_3_4: f64 = 2.356194490192345;
 const PI_3_4_LO: [f64; 2] = [-5.962440319251527e-9, 9.184850993605148e-17];
 
+#[inline(always)]
 pub fn atan2<A: Arith>(a: &mut A, y: A::F, x: A::F) -> A::F {
     let zero = a.num(0.0);
     let one = a.num(1.0);
@@ -330,6 +343,7 @@ pub fn atan2<A: Arith>(a: &mut A, y: A::F, x: A::F) -> A::F {
 }
 
 /// The angle that the octant starts from: of `[0, pi/4, pi/2, pi, 3 pi/4]`.
+#[inline(always)]
 fn octant<A: Arith>(a: &mut A, steep: A::M, mid: A::M, right: A::M, v: [f64; 5]) -> A::F {
     let v = v.map(|x| a.num(x));
     let flat_right = a.select(mid, v[1], v[0]);

@@ -1,0 +1,206 @@
+//! Tile primitives: functions on up to 256 contiguous f32, precompiled for each level.
+//!
+//! They are the functions' one expansion with [`Arith`](mlc_ir::loops::functions::Arith) on the level's vectors: the
+//! same operations on each element as the interpreter does, so equal to it bit for bit. A last group that is not
+//! full runs on a padded copy. Each ends with the upper vector halves clear, as the compiler sees to.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+use mlc_ir::loops::Func;
+use mlc_ir::loops::functions::{Arith, binary, unary};
+
+use crate::features::Level;
+
+/// Elements of a tile.
+pub const TILE: usize = 256;
+
+/// `dst[i] = f(a[i], b[i])` for `i < n`; functions of one operand do not read `b`. `dst` may be `a`.
+pub type TileFn = unsafe extern "C" fn(dst: *mut f32, a: *const f32, b: *const f32, n: u64);
+
+/// The code of a function for a level that the machine has. None for the baseline, where vectors of four are all
+/// there is: there the generator's code in line is as good.
+pub fn code(f: Func, level: Level) -> Option<TileFn> {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => avx512::code(f),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => avx2::code(f),
+        Level::Portable => None,
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => None,
+    }
+}
+
+/// Vectors of f32 as tile code goes over them.
+trait Lanes: Arith + Copy {
+    const COUNT: usize;
+
+    /// # Safety
+    /// The machine has the vectors' instruction set, and there are `COUNT` elements.
+    unsafe fn load(self, from: *const f32) -> Self::F;
+
+    /// # Safety
+    /// As [`Lanes::load`].
+    unsafe fn store(self, v: Self::F, to: *mut f32);
+}
+
+/// Applies a function to groups of lanes.
+///
+/// # Safety
+/// As [`TileFn`]; the machine has the vectors' instruction set.
+#[inline(always)]
+unsafe fn each<L: Lanes>(lanes: L, f: Func, dst: *mut f32, a: *const f32, b: *const f32, n: u64) {
+    let n = n as usize;
+    let two = matches!(f, Func::Pow | Func::Atan2);
+    // SAFETY: full groups are within n, the rest goes through arrays of a group's length.
+    unsafe {
+        let mut i = 0;
+        while i + L::COUNT <= n {
+            let y = if two { b.add(i) } else { a.add(i) };
+            group(lanes, f, two, dst.add(i), a.add(i), y);
+            i += L::COUNT;
+        }
+        if i < n {
+            let rest = n - i;
+            let (mut x, mut y, mut out) = ([0.0; 16], [0.0; 16], [0.0; 16]);
+            std::ptr::copy_nonoverlapping(a.add(i), x.as_mut_ptr(), rest);
+            if two {
+                std::ptr::copy_nonoverlapping(b.add(i), y.as_mut_ptr(), rest);
+            }
+            group(lanes, f, two, out.as_mut_ptr(), x.as_ptr(), y.as_ptr());
+            std::ptr::copy_nonoverlapping(out.as_ptr(), dst.add(i), rest);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn group<L: Lanes>(lanes: L, f: Func, two: bool, dst: *mut f32, a: *const f32, b: *const f32) {
+    let mut lanes = lanes;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let x = lanes.load(a);
+        let v = if two {
+            let y = lanes.load(b);
+            binary(f, &mut lanes, x, y)
+        } else {
+            unary(f, &mut lanes, x)
+        };
+        lanes.store(v.unwrap_or(x), dst);
+    }
+}
+
+/// The table of functions, and an extern function for each of its rows.
+macro_rules! tile_functions {
+    ($lanes:expr, $feature:literal) => {
+        $crate::tile::tile_functions!(@ $lanes, $feature,
+            exp Exp, expm1 Expm1, log Log, log1p Log1p, sin Sin, cos Cos, tan Tan, tanh Tanh, erf Erf,
+            sigmoid Sigmoid, pow Pow, atan2 Atan2);
+    };
+    (@ $lanes:expr, $feature:literal, $($name:ident $func:ident),*) => {
+        pub fn code(f: mlc_ir::loops::Func) -> Option<$crate::tile::TileFn> {
+            Some(match f {
+                $(mlc_ir::loops::Func::$func => $name,)*
+                mlc_ir::loops::Func::Philox => return None,
+            })
+        }
+
+        $($crate::tile::tile_function!($lanes, $feature, $name $func);)*
+    };
+}
+use tile_functions;
+
+macro_rules! tile_function {
+    ($lanes:expr, $feature:literal, $name:ident $func:ident) => {
+        /// # Safety
+        /// As [`super::TileFn`]; the machine has the instruction set.
+        #[target_feature(enable = $feature)]
+        unsafe extern "C" fn $name(dst: *mut f32, a: *const f32, b: *const f32, n: u64) {
+            // SAFETY: the caller's promise.
+            unsafe { super::each($lanes, mlc_ir::loops::Func::$func, dst, a, b, n) }
+        }
+    };
+}
+use tile_function;
+
+#[cfg(test)]
+mod tests {
+    use mlc_ir::loops::functions::Scalar32;
+
+    use super::*;
+    use crate::features::CpuFeatures;
+
+    const UNARY: [Func; 10] = [
+        Func::Exp,
+        Func::Expm1,
+        Func::Log,
+        Func::Log1p,
+        Func::Sin,
+        Func::Cos,
+        Func::Tan,
+        Func::Tanh,
+        Func::Erf,
+        Func::Sigmoid,
+    ];
+
+    fn same(a: f32, b: f32) -> bool {
+        a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
+    }
+
+    /// Every `step`th bit pattern from `start` on, on every level, against the scalar expansion.
+    fn sweep(f: Func, start: u32, step: usize) {
+        let code: Vec<_> =
+            CpuFeatures::available().into_iter().filter_map(|c| Some((c, code(f, c.level)?))).collect();
+        let mut bits = (start..=u32::MAX).step_by(step).peekable();
+        while bits.peek().is_some() {
+            let x: Vec<f32> = bits.by_ref().take(TILE - 3).map(f32::from_bits).collect();
+            let want: Vec<f32> = x.iter().map(|&x| unary(f, &mut Scalar32, x).unwrap()).collect();
+            for (cpu, code) in &code {
+                let mut got = x.clone();
+                // SAFETY: the level is the machine's, the lengths are equal.
+                unsafe { code(got.as_mut_ptr(), got.as_ptr(), x.as_ptr(), x.len() as u64) };
+                for ((&x, &g), &w) in x.iter().zip(&got).zip(&want) {
+                    assert!(same(g, w), "{f}({x:e}) on {cpu}: {g:e}, want {w:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tiles_are_the_expansion() {
+        for (i, f) in UNARY.into_iter().enumerate() {
+            sweep(f, i as u32, 49_999);
+        }
+    }
+
+    #[test]
+    #[ignore = "all 2^32 inputs of ten functions: minutes in a release build"]
+    fn tiles_are_the_expansion_on_every_input() {
+        for f in UNARY {
+            sweep(f, 0, 1);
+        }
+    }
+
+    #[test]
+    fn functions_of_two() {
+        let special =
+            [0.0, -0.0, 1.0, -1.0, 2.5, -3.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-40, 3e38, 0.5];
+        let pairs: Vec<(f32, f32)> =
+            special.iter().flat_map(|&x| special.iter().map(move |&y| (x, y))).collect();
+        let (x, y): (Vec<f32>, Vec<f32>) = pairs.iter().copied().unzip();
+        for f in [Func::Pow, Func::Atan2] {
+            for cpu in CpuFeatures::available() {
+                let Some(code) = code(f, cpu.level) else { continue };
+                let mut got = x.clone();
+                // SAFETY: the level is the machine's, the lengths are equal.
+                unsafe { code(got.as_mut_ptr(), x.as_ptr(), y.as_ptr(), x.len() as u64) };
+                for (&(x, y), &g) in pairs.iter().zip(&got) {
+                    let w = binary(f, &mut Scalar32, x, y).unwrap();
+                    assert!(same(g, w), "{f}({x:e}, {y:e}) on {cpu}: {g:e}, want {w:e}");
+                }
+            }
+        }
+    }
+}

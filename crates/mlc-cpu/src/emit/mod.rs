@@ -245,9 +245,8 @@ impl Emit<'_, '_> {
 
     /// Emits what belongs into the loop of `level`, of the needed expressions, once `done` reductions are over.
     pub fn emit_level(&mut self, level: usize, needed: &[bool], done: usize) {
-        for i in 0..self.level.len() {
-            if needed[i] && self.level[i] == level && self.stage[i] as usize <= done && self.memo[i].is_none()
-            {
+        for (i, _) in needed.iter().enumerate().filter(|(_, n)| **n) {
+            if self.level[i] == level && self.stage[i] as usize <= done && self.memo[i].is_none() {
                 self.expr(i);
             }
         }

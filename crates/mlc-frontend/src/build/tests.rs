@@ -115,3 +115,64 @@ fn graphs_of_programs_verify() {
         }
     }
 }
+
+/// The programs of a case file, each under a line `//--- what it shows`.
+fn sections(area: &str, name: &str) -> Vec<(String, String)> {
+    let path = repository().join("tests/cases").join(area).join(format!("{name}.mlg"));
+    let text = std::fs::read_to_string(path).expect("a case file");
+    text.split("//--- ")
+        .filter_map(|s| s.split_once('\n'))
+        .map(|(title, text)| (title.to_owned(), text.to_owned()))
+        .collect()
+}
+
+fn snapshot(area: &str, name: &str, text: &str) {
+    insta::with_settings!({
+        snapshot_path => format!("../../../../tests/cases/{area}"),
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, {
+        insta::assert_snapshot!(name, text);
+    });
+}
+
+#[test]
+fn mistakes_are_explained() {
+    for file in ["types", "names", "models", "training"] {
+        let mut out = String::new();
+        for (title, text) in sections("check", file) {
+            let loader = MemoryLoader::new().with("case.mlg", text);
+            let c = compile(&loader, Path::new("case.mlg"), &Options::default());
+            out += &format!("//--- {title}\n{}\n", render_all(&c.diagnostics, &c.sources, Style::Plain));
+            assert!(!c.diagnostics.is_empty(), "{title}");
+        }
+        snapshot("check", file, &out);
+    }
+}
+
+#[test]
+fn programs_build_as_recorded() {
+    for file in ["models", "training"] {
+        let mut out = String::new();
+        for (title, text) in sections("build", file) {
+            let loader = MemoryLoader::new().with("case.mlg", text);
+            let c = compile(&loader, Path::new("case.mlg"), &Options::default());
+            let p = c.program.unwrap_or_else(|| {
+                panic!("{title}: {}", render_all(&c.diagnostics, &c.sources, Style::Plain))
+            });
+            out += &format!("//--- {title}\n");
+            for s in &p.states {
+                out += &format!("{:?} {} {}", s.kind, s.path, s.ty);
+                out += &s.aliases.iter().map(|a| format!(" = {a}")).collect::<String>();
+                out.push('\n');
+            }
+            for e in p.entries.iter().filter(|e| e.name != "init") {
+                out += &mlc_ir::graph::print_with_sources(&e.graph, &p.sources);
+                if let Err(errors) = mlc_ir::graph::verify_entry(&e.graph, &p.states) {
+                    panic!("{title} {}: {errors}", e.name);
+                }
+            }
+        }
+        snapshot("build", file, &out);
+    }
+}

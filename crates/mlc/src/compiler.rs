@@ -24,6 +24,7 @@ pub struct Compiler {
     pub(crate) precision: Option<String>,
     pub(crate) explicit_transfers: Option<bool>,
     pub(crate) model: Option<String>,
+    pub(crate) tests: bool,
     pub(crate) strict: bool,
 }
 
@@ -67,6 +68,12 @@ impl Compiler {
         self
     }
 
+    /// Builds test blocks too, for who runs them.
+    pub fn tests(mut self, tests: bool) -> Self {
+        self.tests = tests;
+        self
+    }
+
     /// Computes contractions in one fixed order: the same bits on every machine.
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
@@ -96,6 +103,7 @@ impl Compiler {
         let device = self.target.device().map_err(Error::plain)?;
         let options = mlc_frontend::build::Options {
             model: self.model.clone(),
+            tests: self.tests,
             devices: self.devices.iter().map(|(n, d)| (n.clone(), *d)).collect(),
             ..Default::default()
         };
@@ -105,7 +113,7 @@ impl Compiler {
             return Err(Error { diagnostics: checked.diagnostics, sources });
         };
         let backend = Arc::new(CpuBackend::from_env(self.strict).map_err(Error::plain)?);
-        let mut place = self.place(device);
+        let mut place = self.place(device, program.transfers.explicit);
         // Also for states that an entry writes and never reads.
         let annotated = program.states.iter().filter_map(|s| Some((s.path.clone(), s.ty.device?)));
         place.states = annotated.collect();
@@ -136,9 +144,9 @@ impl Compiler {
     }
 
     /// Where things go: the target, remapped devices, whether transfers must be spelled.
-    fn place(&self, device: Device) -> Place {
+    fn place(&self, device: Device, explicit: bool) -> Place {
         let mut place = Place::on(device);
-        place.explicit = self.explicit_transfers.unwrap_or(false);
+        place.explicit = self.explicit_transfers.unwrap_or(explicit);
         // Names of `device` items are the front end's; what is spelled as a device is remapped here.
         place.remap = self.devices.iter().filter_map(|(from, to)| Some((from.parse().ok()?, *to))).collect();
         place

@@ -9,7 +9,7 @@ use mlc_ir::{Dim, Symbol, Type};
 
 use super::call::Arg;
 use super::env::{Env, Owner};
-use super::fail::{R, error, fail};
+use super::fail::{Fail, R, error, fail};
 use super::files::FileId;
 use super::interp::Interp;
 use super::suggest;
@@ -55,6 +55,7 @@ impl<'a> Interp<'a> {
         let config = env.vars.into_iter().map(|v| (v.name, v.value)).collect();
         let mut env = Env::new(file, Owner::Config(Rc::new(config)));
         let mut fields: Vec<FieldSpec> = vec![];
+        let mut failed = false;
         for m in &d.fields {
             let DatasetMemberKind::Field(f) = &m.kind else { continue };
             if let Some(before) = fields.iter().find(|b| b.name == f.name.text) {
@@ -62,7 +63,16 @@ impl<'a> Interp<'a> {
                     .label(before.span, "first here")
                     .into());
             }
-            fields.push(self.field_spec(&mut env, f)?);
+            match self.field_spec(&mut env, f) {
+                Ok(field) => fields.push(field),
+                Err(e) => {
+                    failed = true;
+                    self.report_fail(e);
+                }
+            }
+        }
+        if failed {
+            return Err(Fail::Silent);
         }
         let base_dir = self.files.get(file).map(|u| u.dir.clone()).unwrap_or_default();
         let dataset = DatasetSpec { name: name.clone(), fields, base_dir, span };

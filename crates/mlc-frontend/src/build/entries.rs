@@ -44,7 +44,9 @@ impl<'a> Interp<'a> {
         out
     }
 
-    /// Models of the main file that nothing instantiates, where their config is complete.
+    /// Models of the main file that nothing instantiates, where their config is complete: the chosen
+    /// one (`--model`, else the last) where there is no train block is the program's, without a prefix;
+    /// the others are built for their mistakes only.
     fn default_instances(&mut self, out: &mut Vec<(String, InstId)>) {
         let files = self.files;
         let Some(main) = files.units.first() else { return };
@@ -57,23 +59,26 @@ impl<'a> Interp<'a> {
                 _ => None,
             })
             .collect();
-        let has_train = !self.trains.is_empty();
-        let chosen = self.options.model.as_deref();
-        let last = models
-            .iter()
-            .filter(|m| m.params.iter().all(|p| p.default.is_some()))
-            .rfind(|m| chosen.is_none_or(|c| c == m.name.text))
-            .map(|m| m.name.text.clone());
+        let complete = |m: &&&ast::Model| m.params.iter().all(|p| p.default.is_some());
+        let wanted = self.options.model.as_deref();
+        let last = models.iter().filter(complete).rfind(|m| wanted.is_none_or(|w| w == m.name.text)).copied();
+        let free = wanted.is_some() || self.trains.is_empty();
         for m in models {
-            let complete = m.params.iter().all(|p| p.default.is_some());
+            let is_last = last.is_some_and(|l| std::ptr::eq(l, m));
+            let bound = out.iter().find(|o| std::ptr::eq(self.instances[o.1.0].decl, m)).map(|o| o.1);
+            // An instance that the file binds is also what `forward` alone means.
+            if let (Some(id), true) = (bound, is_last && free && !out.iter().any(|o| o.0.is_empty())) {
+                out.push((String::new(), id));
+            }
             let built = self.instances.iter().any(|i| std::ptr::eq(i.decl, m));
-            if !complete || built {
+            if !complete(&&m) || built {
                 continue;
             }
-            let free = !has_train && !out.iter().any(|o| o.0.is_empty());
-            let prefix =
-                if free && last.as_deref() == Some(m.name.text.as_str()) { "" } else { m.name.text.as_str() };
+            let visible = is_last && free;
+            let taken = out.iter().any(|o| o.0.is_empty());
+            let prefix = if visible && !taken { "" } else { m.name.text.as_str() };
             let root = self.new_root(prefix);
+            self.roots[root].hidden = !visible;
             let model = ModelRef { decl: m, file: FileId(0) };
             self.entry_span = m.name.span;
             match self.build_instance(model, vec![], m.name.span, root, String::new()) {
@@ -85,12 +90,26 @@ impl<'a> Interp<'a> {
 
     /// The entries of all instances and of the main file's fns.
     pub fn method_entries(&mut self, out: &mut Vec<Entry>) {
+        // What each instance's entries are, for instances with two names.
+        let mut known: Vec<(InstId, Vec<Entry>)> = vec![];
         for (prefix, id) in self.entry_instances() {
+            if let Some((_, entries)) = known.iter().find(|k| k.0 == id) {
+                out.extend(entries.iter().map(|e| {
+                    let method = e.name.rsplit_once('.').map_or(e.name.as_str(), |n| n.1);
+                    Entry { name: super::interp::join(&prefix, method), ..e.clone() }
+                }));
+                continue;
+            }
             let (decl, file) = (self.instances[id.0].decl, self.instances[id.0].file);
+            let mut entries = vec![];
             for m in methods(decl).filter(|m| is_entry(m)) {
                 let name = super::interp::join(&prefix, &m.name.text);
                 let f = Func { decl: m, file, owner: Owner::Instance(id) };
-                self.method_entry(name, &f, out);
+                self.method_entry(name, &f, &mut entries);
+            }
+            if !self.roots[self.instances[id.0].root].hidden {
+                out.extend(entries.iter().cloned());
+                known.push((id, entries));
             }
         }
         let files = self.files;
@@ -110,15 +129,17 @@ impl<'a> Interp<'a> {
         let statics =
             |p: &&ast::Param| matches!(p.ty.as_ref().map(|t| &t.kind), Some(TypeKind::Int)) || is_bool(p);
         let ints: Vec<&ast::Param> = f.decl.params.iter().filter(statics).collect();
+        self.trial = (!ints.is_empty()).then_some(false);
         let (result, g) = self.in_graph(GraphCx::new(&name), |cx| cx.fill_method(f, false));
-        let (result, g) = match result {
-            Err(Fail::Error(d)) if d.code == "E0312" && !ints.is_empty() => {
-                if ints.iter().any(|p| p.default.is_none()) {
-                    return;
-                }
-                self.in_graph(GraphCx::new(&name), |cx| cx.fill_method(f, true))
+        let unknown = matches!(&result, Err(Fail::Error(d)) if d.code == "E0312");
+        let failed = self.trial.take() == Some(true) || (unknown && !ints.is_empty());
+        let (result, g) = if failed {
+            if ints.iter().any(|p| p.default.is_none()) {
+                return;
             }
-            r => (r, g),
+            self.in_graph(GraphCx::new(&name), |cx| cx.fill_method(f, true))
+        } else {
+            (result, g)
         };
         match result {
             Ok(inputs) => {

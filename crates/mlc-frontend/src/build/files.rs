@@ -47,7 +47,7 @@ impl MemoryLoader {
 
 impl FileLoader for MemoryLoader {
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
-        match self.files.get(path) {
+        match self.files.get(path).or_else(|| self.files.get(&normal(path))) {
             Some(text) => Ok(text.clone().into_bytes()),
             None => Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
         }

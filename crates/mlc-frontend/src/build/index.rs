@@ -555,7 +555,11 @@ impl<'a> Interp<'a> {
 
 fn out_of_range(from: &Dim, to: &Dim, axis: usize, ty: &mlc_ir::Type, span: Span) -> mlc_diag::Diagnostic {
     let title = format!("slice {from}:{to} is out of range at axis {axis} of {ty}; slices never clamp");
-    error("E0205", span, title).hint(format!("state that it fits: `where {to} <= {}`", ty.shape[axis]))
+    let d = error("E0205", span, title);
+    match (to.as_const(), ty.shape[axis].as_const()) {
+        (Some(_), Some(_)) => d,
+        _ => d.hint(format!("state that it fits: `where {to} <= {}`", ty.shape[axis])),
+    }
 }
 
 /// A negative index counts from the end.

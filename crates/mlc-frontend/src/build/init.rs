@@ -40,7 +40,11 @@ impl<'a> Interp<'a> {
     fn initial(&mut self, id: StateId) -> R<()> {
         let info = self.states[id.0].clone();
         let what = format!("the initial value of `{}`", self.state_path(id));
-        self.at(info.span, |cx| {
+        let at = match &info.init {
+            InitOf::Expr(e, _) if !crate::prelude::contains(e.span) => e.span,
+            _ => info.span,
+        };
+        self.at(at, |cx| {
             let v = match &info.init {
                 InitOf::System => return Ok(()),
                 InitOf::Zero => Value::int(0),
@@ -62,7 +66,9 @@ impl<'a> Interp<'a> {
                 v => cx.fit(v, &info.ty, &what, cx.span)?,
             };
             let t = cx.b().broadcast_to(t, &info.ty.shape)?;
-            cx.write_state(id, t, info.span);
+            if !cx.roots[info.root].hidden {
+                cx.write_state(id, t, info.span);
+            }
             Ok(())
         })
     }

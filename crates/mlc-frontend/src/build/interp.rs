@@ -72,6 +72,8 @@ pub enum InitOf<'a> {
 #[derive(Debug, Clone)]
 pub struct Root {
     pub prefix: String,
+    /// Built for its mistakes only: its states are not the program's.
+    pub hidden: bool,
 }
 
 /// A call in progress.
@@ -156,6 +158,9 @@ pub struct Interp<'a> {
     pub system: HashMap<&'static str, StateId>,
     /// Statements and loop rounds run so far.
     pub fuel: u64,
+    /// While an entry is built with symbolic integers: did one have to be known? Such errors are kept
+    /// back, for the defaults may do.
+    pub trial: Option<bool>,
     /// The name of the entry under construction, where its call stands: no call of the user's.
     pub entry_span: Span,
     pub asked: super::test::Asked<'a>,
@@ -182,6 +187,7 @@ impl<'a> Interp<'a> {
             place: None,
             system: HashMap::new(),
             fuel: 0,
+            trial: None,
             entry_span: Span::NONE,
             asked: super::test::Asked::default(),
             test_name: String::new(),
@@ -190,6 +196,10 @@ impl<'a> Interp<'a> {
 
     /// Keeps an error, once for each code and place.
     pub fn report(&mut self, d: Diagnostic) {
+        if d.code == "E0312" && self.trial.is_some() {
+            self.trial = Some(true);
+            return;
+        }
         let d = self.blame(d);
         if self.reported.insert((d.code, d.span())) {
             self.diags.push(d);
@@ -205,7 +215,7 @@ impl<'a> Interp<'a> {
     /// Moves an error out of the library into the user's file, and says how execution got there.
     pub fn blame(&self, mut d: Diagnostic) -> Diagnostic {
         let blamed = d.labels.first().is_some_and(|l| prelude::contains(l.span));
-        if blamed || (d.labels.is_empty() && !self.span.is_none()) {
+        if !self.span.is_none() && (blamed || d.labels.is_empty()) {
             let text = d.labels.first().map(|l| l.text.clone()).unwrap_or_default();
             d.labels.retain(|l| !prelude::contains(l.span));
             d.labels.insert(0, mlc_diag::Label { span: self.span, text });
@@ -221,7 +231,11 @@ impl<'a> Interp<'a> {
             self.stack.iter().rev().filter(|f| !f.prelude).map(|f| (f.name.clone(), f.span)).collect();
         for (name, span) in calls.into_iter().take(3) {
             let known = d.labels.iter().any(|l| l.span == span);
-            if !span.is_none() && !known && span != self.entry_span {
+            // A call around the mistake is seen without a label.
+            let primary = d.span();
+            let around =
+                span.source == primary.source && span.start <= primary.start && primary.end <= span.end;
+            if !span.is_none() && !known && !around && span != self.entry_span {
                 d = d.label(span, format!("in this call of `{name}`"));
             }
         }
@@ -256,7 +270,7 @@ impl<'a> Interp<'a> {
     }
 
     pub fn new_root(&mut self, prefix: impl Into<String>) -> usize {
-        self.roots.push(Root { prefix: prefix.into() });
+        self.roots.push(Root { prefix: prefix.into(), hidden: false });
         self.roots.len() - 1
     }
 

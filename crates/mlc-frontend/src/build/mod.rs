@@ -38,7 +38,7 @@ use std::sync::Arc;
 
 use mlc_diag::{Diagnostic, Diagnostics, SourceMap};
 use mlc_ir::Device;
-use mlc_ir::program::{Entry, Program, StateDecl};
+use mlc_ir::program::{Entry, Program, StateDecl, TransferLimit, TransferRules};
 
 pub use files::{DiskLoader, FileLoader, MemoryLoader};
 
@@ -46,7 +46,7 @@ use self::files::{FileId, Files};
 use self::interp::Interp;
 use self::train::TrainCx;
 use crate::prelude;
-use crate::syntax::ast::ItemKind;
+use crate::syntax::ast::{ItemKind, ModelMemberKind, TrainMemberKind, Transfers};
 
 /// The text and documentation of a library name, for `mlc doc NAME`; all names without one.
 pub fn doc(name: &str) -> Option<String> {
@@ -76,6 +76,8 @@ pub struct Options {
     pub model: Option<String>,
     /// The train block to build; else all.
     pub train: Option<String>,
+    /// Build test blocks; else they are only checked, and their models are not part of the program.
+    pub tests: bool,
     /// `--device left=cpu:1`: by name or by device as written.
     pub devices: Vec<(String, Device)>,
 }
@@ -137,18 +139,55 @@ fn build(files: &Files, sources: &Arc<SourceMap>, options: &Options) -> (Option<
         cx.train_entries(i, &mut entries);
     }
     cx.method_entries(&mut entries);
-    let mut tests = vec![];
+    let (mut tests, mut test_entries) = (vec![], vec![]);
     for item in &main.ast.items {
         if let ItemKind::Test(t) = &item.kind {
-            let test = cx.test(tests.len(), t, FileId(0), item.span, &mut entries);
+            let test = cx.test(tests.len(), t, FileId(0), item.span, &mut test_entries);
             tests.push(test);
         }
+    }
+    if options.tests {
+        entries.extend(test_entries);
+    } else {
+        tests.clear();
     }
     let trains = (0..cx.trains.len()).map(|i| cx.train_spec(i)).collect();
     entries.insert(0, cx.init_entry());
     let states = cx.state_decls();
-    let program = Program { sources: sources.clone(), states, entries, trains, tests };
+    let transfers = transfer_rules(files);
+    let program = Program { sources: sources.clone(), states, entries, trains, tests, transfers };
     (Some(program), cx.diags)
+}
+
+/// What files, models and train blocks say about transfers.
+fn transfer_rules(files: &Files) -> TransferRules {
+    let mut rules = TransferRules::default();
+    let mut add = |t: &Transfers, span| match t {
+        Transfers::Explicit => rules.explicit = true,
+        Transfers::Auto => rules.explicit = false,
+        Transfers::AtMost { count, per } => {
+            rules.limits.push(TransferLimit { count: *count, per: per.text.clone(), span });
+        }
+    };
+    for unit in files.units.iter().rev() {
+        for item in &unit.ast.items {
+            match &item.kind {
+                ItemKind::Transfers(t) => add(t, item.span),
+                ItemKind::Model(m) => m.members.iter().for_each(|m| {
+                    if let ModelMemberKind::Transfers(t) = &m.kind {
+                        add(t, m.span);
+                    }
+                }),
+                ItemKind::Train(t) => t.members.iter().for_each(|m| {
+                    if let TrainMemberKind::Transfers(t) = &m.kind {
+                        add(t, m.span);
+                    }
+                }),
+                _ => {}
+            }
+        }
+    }
+    rules
 }
 
 impl<'a> Interp<'a> {
@@ -172,6 +211,9 @@ impl<'a> Interp<'a> {
         for k in 0..self.states.len() {
             let path = self.state_path(value::StateId(k));
             let s = self.states[k].clone();
+            if self.roots[s.root].hidden {
+                continue;
+            }
             if let Some(before) = out.iter().find(|o| *o.path == *path) {
                 let d = fail::error("E0403", s.span, format!("two states are named `{path}`"));
                 self.report(

@@ -243,7 +243,8 @@ impl<'a> Interp<'a> {
             kind,
             ty: ty.on(device),
             init: InitOf::Expr(leaf, Rc::new(env)),
-            span: s.name.span,
+            // Of the library's layers: where the user built them.
+            span: if prelude::contains(s.name.span) { self.span } else { s.name.span },
             aliases: vec![],
         });
         self.instances[id.0].members.push((name, Value::State(state)));

@@ -303,10 +303,13 @@ impl<'a> Names<'a, '_> {
         }
     }
 
+    fn in_item(&self, name: &str) -> bool {
+        let outer: &[&str] = &self.outer;
+        outer.contains(&name)
+    }
+
     fn known(&self, name: &str) -> bool {
-        self.scopes.iter().flatten().any(|l| l.name == name)
-            || self.outer.iter().any(|o| *o == name)
-            || self.in_file(name)
+        self.scopes.iter().flatten().any(|l| l.name == name) || self.in_item(name) || self.in_file(name)
     }
 
     fn in_file(&self, name: &str) -> bool {
@@ -333,7 +336,7 @@ impl<'a> Names<'a, '_> {
             l.used = true;
             return;
         }
-        let known = self.outer.iter().any(|o| *o == name)
+        let known = self.in_item(name)
             || self.in_file(name)
             || matches!(name, "training")
             || later::is_later(name)
@@ -383,7 +386,9 @@ impl<'a> Names<'a, '_> {
         if !p.index.is_empty() || !p.path.is_empty() || !assigned {
             self.use_name(&p.name.text, p.name.span);
         } else if !bound {
-            self.declare(&p.name.text, p.name.span, false);
+            // Another value for a name of the model: the interpreter knows if it may have one.
+            let shadows = self.in_item(&p.name.text);
+            self.declare(&p.name.text, p.name.span, shadows);
         }
     }
 

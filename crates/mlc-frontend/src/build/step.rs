@@ -24,6 +24,9 @@ use crate::syntax::ast;
 /// Sets of active losses that one block may have.
 const MAX_SETS: usize = 64;
 
+/// The values of the data's fields, by name.
+type Fields = Vec<(String, ValueId)>;
+
 /// What a graph of a train block is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
@@ -273,7 +276,7 @@ impl<'a> Interp<'a> {
         i: usize,
         data: Option<&mlc_ir::program::DataSpec>,
         purpose: Purpose,
-    ) -> R<(Vec<InputDecl>, Vec<(String, ValueId)>)> {
+    ) -> R<(Vec<InputDecl>, Fields)> {
         let (fields, batch) = data.map_or((vec![], None), |d| self.field_inputs(d));
         let mut used: Vec<&ast::Param> = vec![];
         for l in self.trains[i].losses() {

@@ -88,6 +88,7 @@ impl<'a> Interp<'a> {
     ) -> R<()> {
         let own = targets.first().map_or("", |p| p.name.text.as_str());
         let root = self.new_root(format!("test.{}.{own}", self.test_name));
+        self.roots[root].hidden = !self.options.tests;
         let v = self.placed(Some((root, String::new())), |cx| cx.expr(env, value))?;
         let v = self.check_annotation(env, ty, v, value.span)?;
         self.assign(env, targets, v, value.span)

@@ -156,7 +156,8 @@ fn programs_build_as_recorded() {
         let mut out = String::new();
         for (title, text) in sections("build", file) {
             let loader = MemoryLoader::new().with("case.mlg", text);
-            let c = compile(&loader, Path::new("case.mlg"), &Options::default());
+            let options = Options { tests: true, ..Options::default() };
+            let c = compile(&loader, Path::new("case.mlg"), &options);
             let p = c.program.unwrap_or_else(|| {
                 panic!("{title}: {}", render_all(&c.diagnostics, &c.sources, Style::Plain))
             });
@@ -175,4 +176,83 @@ fn programs_build_as_recorded() {
         }
         snapshot("build", file, &out);
     }
+}
+
+fn diagnostics(loader: &MemoryLoader, main: &str) -> String {
+    compile(loader, Path::new(main), &Options::default()).diagnostics.to_string()
+}
+
+#[test]
+fn files_are_found_beside_the_file_that_uses_them() {
+    let loader = MemoryLoader::new()
+        .with("a/main.mlg", "use \"lib/net.mlg\"\nuse \"lib/net.mlg\" as lib\nnet = Net()\nother = lib.Net(width: half)")
+        .with("a/lib/net.mlg", "use \"../sizes.mlg\"\nmodel Net(width: int = width) {\n    fc = Linear(width, 1)\n    forward(x: f32[n, width]) { fc(x) }\n}")
+        .with("a/sizes.mlg", "width = 6\nhalf = width / 2");
+    let c = compile(&loader, Path::new("a/main.mlg"), &Options::default());
+    assert_eq!(c.diagnostics.to_string(), "");
+    let p = c.program.expect("a program");
+    let types: Vec<String> = p.states.iter().map(|s| format!("{} {}", s.path, s.ty)).collect();
+    assert_eq!(
+        types[..4],
+        ["net.fc.weight f32[1,6]", "net.fc.bias f32[1]", "other.fc.weight f32[1,3]", "other.fc.bias f32[1]"]
+    );
+}
+
+#[test]
+fn files_in_a_circle_are_refused() {
+    let loader = MemoryLoader::new().with("a.mlg", "use \"b.mlg\"").with("b.mlg", "use \"./a.mlg\"");
+    assert_eq!(diagnostics(&loader, "a.mlg"), "error[E0310]: `./a.mlg` uses itself");
+}
+
+#[test]
+fn a_file_that_is_not_there() {
+    assert_eq!(
+        diagnostics(&MemoryLoader::new(), "a.mlg"),
+        "error[E0701]: cannot read `a.mlg`: there is no such file"
+    );
+}
+
+#[test]
+fn train_blocks_can_be_chosen() {
+    let text = "model M { fc = Linear(2, 1); forward(x: f32[n, 2]) { fc(x) } }\n\
+        train a { model = M(); steps = 1; optimizer = sgd(lr: 1); loss() { mean(model(ones(f32[1, 2]))) } }\n\
+        train b { model = M(); steps = 2; optimizer = sgd(lr: 1); loss() { mean(model(ones(f32[1, 2]))) } }";
+    let loader = MemoryLoader::new().with("m.mlg", text);
+    let paths = |train: Option<&str>| {
+        let options = Options { train: train.map(str::to_owned), ..Options::default() };
+        let c = compile(&loader, Path::new("m.mlg"), &options);
+        let p = c.program.unwrap_or_else(|| panic!("{}", c.diagnostics));
+        let weights = p.states.iter().filter(|s| s.path.ends_with("weight")).map(|s| s.path.to_string());
+        (p.trains.iter().map(|t| t.name.clone()).collect::<Vec<_>>(), weights.collect::<Vec<_>>())
+    };
+    assert_eq!(
+        paths(None),
+        (vec!["a".into(), "b".into()], vec!["fc.weight".to_owned(), "b.fc.weight".to_owned()])
+    );
+    assert_eq!(paths(Some("b")), (vec!["b".into()], vec!["fc.weight".to_owned()]));
+}
+
+#[test]
+fn devices_are_remapped() {
+    let text = "device left = cuda:1\nmodel M { fc = Linear(2, 1) on left; out = Linear(1, 1) on cuda:2; forward(x: f32[n, 2]) { out(fc(x)) } }";
+    let loader = MemoryLoader::new().with("m.mlg", text);
+    let devices = vec![("left".to_owned(), Device::cpu(3)), ("cuda:2".to_owned(), Device::cpu(4))];
+    let c = compile(&loader, Path::new("m.mlg"), &Options { devices, ..Options::default() });
+    let p = c.program.unwrap_or_else(|| panic!("{}", c.diagnostics));
+    let of = |path: &str| p.state(path).and_then(|s| s.ty.device);
+    assert_eq!((of("fc.weight"), of("out.weight")), (Some(Device::cpu(3)), Some(Device::cpu(4))));
+}
+
+#[test]
+fn garbage_is_refused_quickly() {
+    let mut state = 7u64;
+    let bytes: String = (0..200_000)
+        .map(|_| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            char::from(b' ' + (state >> 58) as u8)
+        })
+        .collect();
+    let loader = MemoryLoader::new().with("g.mlg", bytes);
+    let c = compile(&loader, Path::new("g.mlg"), &Options::default());
+    assert!(c.program.is_none() && c.diagnostics.has_errors());
 }

@@ -626,7 +626,7 @@ impl<'a> Interp<'a> {
     }
 
     fn count(&mut self, i: usize, name: &str, least: i64) -> Option<u64> {
-        let v = self.trains[i].value(name)?.clone();
+        let v = self.trains[i].value(name).filter(|v| matches!(v, Value::Int(_)))?.clone();
         let span = self.trains[i].binding(name).map_or(Span::NONE, |b| b.value.span);
         match self.to_int(&v, span) {
             Ok(n) if n >= least => Some(n as u64),

@@ -31,6 +31,24 @@ pub struct Program {
     pub entries: Vec<Entry>,
     pub trains: Vec<Train>,
     pub tests: Vec<Test>,
+    pub transfers: TransferRules,
+}
+
+/// What the file says about values that cross devices.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TransferRules {
+    /// `transfers explicit`: each must be spelled `.to(device)`.
+    pub explicit: bool,
+    pub limits: Vec<TransferLimit>,
+}
+
+/// `transfers <= 2 per step`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TransferLimit {
+    pub count: u64,
+    /// What one counts in: `step`.
+    pub per: String,
+    pub span: mlc_diag::Span,
 }
 
 impl Program {

@@ -124,6 +124,7 @@ fn program(accumulate: u64) -> Program {
         instances: vec![],
     };
     Program {
+        transfers: Default::default(),
         sources: Default::default(),
         states: vec![],
         entries: vec![

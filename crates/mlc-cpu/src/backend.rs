@@ -121,7 +121,7 @@ enum Form {
 }
 
 /// The one function of a kernel that is no contraction.
-fn unit(kernel: &Kernel) -> Option<Unit> {
+pub(crate) fn unit(kernel: &Kernel) -> Option<Unit> {
     let source = match &kernel.kind {
         Kind::Loop(body) => Source::Body(simplify(body)),
         Kind::ScatterAdd(s) => Source::Scatter(s.clone()),

@@ -53,6 +53,38 @@ fn modules_come_and_go() {
 }
 
 #[test]
+fn chunks_in_any_order() {
+    // Two axes that do not merge, long enough for several chunks; and one flat axis with a tiled function.
+    let (m, n) = (300u64, 501u64);
+    let mut b = BodyBuilder::new(&[], &[m, n]);
+    let x =
+        b.load(A0, DType::F32, Index::axis(AxisId(1)).scale(m as i64).plus_index(&Index::axis(AxisId(0))));
+    let y = b.prim(mlc_ir::loops::Prim::Mul, &[x, x]);
+    b.store(A1, Index::row_major(AxisId(0), &[m, n]), y);
+    let transposed = kernel(vec![read("x", DType::F32, m * n), write("y", DType::F32, m * n)], b.finish());
+    for k in [transposed, exp(100_001)] {
+        let unit = crate::backend::unit(&k).unwrap();
+        let len = k.args[0].len;
+        let x = fill(&mut Rng::new(2), DType::F32, len);
+        for features in CpuFeatures::available() {
+            let f = crate::jit::compile(std::slice::from_ref(&unit), features).unwrap().remove(0);
+            assert!(f.needs.chunks > 3, "{}", f.needs.chunks);
+            let mut out = [vec![0u8; 4 * len as usize], vec![0u8; 4 * len as usize]];
+            let mut call = |i: usize, chunks: std::ops::Range<u64>| {
+                let table = [x.as_ptr().cast_mut(), out[i].as_mut_ptr()];
+                // SAFETY: both arguments are as long as the kernel says; it only reads the first.
+                unsafe { (f.code)(table.as_ptr(), chunks.start, chunks.end, std::ptr::null_mut()) }
+            };
+            call(0, 0..f.needs.chunks);
+            for c in (0..f.needs.chunks).rev() {
+                call(1, c..c + 1);
+            }
+            assert!(out[0] == out[1], "{features}");
+        }
+    }
+}
+
+#[test]
 fn texts() {
     let backend = CpuBackend::new(CpuOptions { features: CpuFeatures::detect(), strict: false });
     // Too short for tiles: the expansion stands in the code.

@@ -26,3 +26,8 @@ fn holds(name: &str, want: &str) {
 fn ops_are_those_of_the_table() {
     holds("ops.md", &mlc_ir::op::ops_markdown());
 }
+
+#[test]
+fn errors_are_those_of_the_catalogue() {
+    holds("errors.md", &mlc::diag::catalogue::markdown());
+}

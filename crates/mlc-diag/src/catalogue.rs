@@ -233,16 +233,6 @@ pub const ENTRIES: &[Entry] = &[
         text: "A method or fn that can be run must end with the expression that is its result.",
     },
     Entry {
-        code: "E0401",
-        title: "no validation data",
-        text: "Evaluating a train block needs `validate = ..` data in it.",
-    },
-    Entry {
-        code: "E0402",
-        title: "a run without an end",
-        text: "A train block says how long to train by `epochs = ..` or `steps = ..`; without data only `steps` has a meaning. `--steps` and `--epochs` replace both.",
-    },
-    Entry {
         code: "E0403",
         title: "two states of one name",
         text: "Parameters, buffers and optimizer states are named by the path of members that leads to them, and two have the same path. This happens where instances are built in two lists of one call, which both count from 0. Give the lists bindings of their own.",

@@ -18,7 +18,7 @@ use mlc_ir::loops::{BufferId, Lit, Plan, Role};
 use mlc_ir::op::Op;
 use mlc_ir::program::StateLayout;
 use mlc_ir::testing::{GraphShape, Rng, random_graph};
-use mlc_ir::{Binding, DType, Device, Symbol, Type};
+use mlc_ir::{Binding, DType, Device, Dim, Symbol, Type};
 use mlc_passes::pipeline::{Options, pipeline};
 use mlc_passes::{Place, lower_entry};
 use mlc_runtime::exec::{Backend, StateStore};
@@ -45,12 +45,12 @@ pub fn check_random_program(seed: u64) -> Result<bool, String> {
     let Ok(before) = eval::run(&graph, &inputs, &states, &binding) else { return Ok(false) };
 
     let mut bound = graph.clone();
-    let options = Options { place: Place::on(Device::CPU), binding };
+    let options = Options { place: Place::on(Device::CPU), binding: binding.clone() };
     pipeline(&options).verify(true).run(&mut bound).map_err(|e| fail(&e))?;
     let after = eval::run(&bound, &inputs, &states, &Binding::new()).map_err(|e| fail(&e))?;
     same_values(&before, &after).map_err(|e| fail(&e))?;
 
-    let layout = layout_of(&graph);
+    let layout = layout_of(&graph, &binding);
     let plan = Arc::new(lower_entry(&bound, &layout).map_err(|e| fail(&e))?.plan);
     let feeds = feeds(&plan, &layout, &inputs, &states)?;
     let mut expected = feeds.clone();
@@ -99,13 +99,14 @@ fn run_compiled(plan: &Arc<Plan>, feeds: &Feeds, features: CpuFeatures) -> Resul
 }
 
 /// All states of a graph in order of their nodes.
-fn layout_of(g: &Graph) -> StateLayout {
+fn layout_of(g: &Graph, binding: &Binding) -> StateLayout {
     let mut layout = StateLayout::default();
     for id in g.ids() {
         if let Op::State(s) = &g.node(id).op
             && layout.find(&s.path).is_none()
         {
-            layout.add(s.path.clone(), &s.ty);
+            let dims = s.ty.shape.iter().map(|d| Dim::from(d.eval(binding).unwrap_or(0)));
+            layout.add(s.path.clone(), &Type::new(s.ty.dtype, dims));
         }
     }
     layout

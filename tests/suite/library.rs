@@ -24,7 +24,8 @@ fn difference(got: &HostTensor, want: &HostTensor) -> Option<String> {
     let scale = largest.min(100.0);
     let off = |(x, y): (&f64, &f64)| {
         let same = x == y || (x.is_nan() && y.is_nan());
-        !same && !((x - y).abs() <= TOLERANCE * y.abs().max(scale))
+        let near = (x - y).abs() <= TOLERANCE * y.abs().max(scale);
+        !same && !near
     };
     let at = a.iter().zip(&b).position(off)?;
     Some(format!("element {at} is {}, PyTorch has {}", a[at], b[at]))

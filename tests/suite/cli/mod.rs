@@ -74,7 +74,7 @@ impl Folder {
     pub fn with(from: &str, to: &str) -> Folder {
         let f = Folder::new();
         assert!(MODEL.contains(from), "{from}");
-        f.write("net.mlg", &MODEL.replace(from, to));
+        f.write("net.mlg", MODEL.replace(from, to));
         f
     }
 

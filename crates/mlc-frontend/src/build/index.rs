@@ -249,12 +249,7 @@ impl<'a> Interp<'a> {
                         }
                     };
                     let (from, to) = (pick(start, Dim::ZERO)?, pick(end, dim())?);
-                    for (lhs, rhs) in
-                        [(Dim::ZERO, from.clone()), (from.clone(), to.clone()), (to.clone(), dim())]
-                    {
-                        let fact = Fact { lhs, rel: Relation::Le, rhs, span: *span };
-                        self.require_range(fact, |_| out_of_range(&from, &to, axis, &ty, *span))?;
-                    }
+                    self.slice_in_range(&from, &to, &ty, axis, *span)?;
                     (from, to, *step)
                 }
             };
@@ -321,6 +316,15 @@ impl<'a> Interp<'a> {
             Fact { lhs: i.clone(), rel: Relation::Lt, rhs: dim.clone(), span },
         ] {
             self.require_range(fact, |_| error("E0205", span, title.clone()))?;
+        }
+        Ok(())
+    }
+
+    /// 0 <= from <= to <= dim.
+    fn slice_in_range(&mut self, from: &Dim, to: &Dim, ty: &mlc_ir::Type, axis: usize, span: Span) -> R<()> {
+        for (lhs, rhs) in [(&Dim::ZERO, from), (from, to), (to, &ty.shape[axis])] {
+            let fact = Fact { lhs: lhs.clone(), rel: Relation::Le, rhs: rhs.clone(), span };
+            self.require_range(fact, |_| out_of_range(from, to, axis, ty, span))?;
         }
         Ok(())
     }
@@ -443,8 +447,10 @@ impl<'a> Interp<'a> {
                     let end = match end {
                         Bound::Dim(d) => d,
                         Bound::Tensor(_) => return fail("E0205", span, "write the slice as `a : a + n`"),
-                        Bound::None => dim,
+                        Bound::None => dim.clone(),
                     };
+                    let axis = parts.len();
+                    self.slice_in_range(&start, &end, &ty, axis, span)?;
                     let n = &end - &start;
                     shape.push(n.clone());
                     parts.push((Bound::Dim(start), n));

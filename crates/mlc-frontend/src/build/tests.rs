@@ -256,3 +256,80 @@ fn garbage_is_refused_quickly() {
     let c = compile(&loader, Path::new("g.mlg"), &Options::default());
     assert!(c.program.is_none() && c.diagnostics.has_errors());
 }
+
+/// A generator of numbers for mutations; the same ones on every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % n.max(1)
+    }
+}
+
+/// One piece of a program (a word, a number, a sign) replaced by another, dropped or doubled.
+fn mutated(text: &str, random: &mut Random) -> String {
+    let mut pieces: Vec<String> = vec![];
+    let mut last = ' ';
+    for c in text.chars() {
+        let joins = |c: char| c.is_alphanumeric() || c == '_';
+        match pieces.last_mut() {
+            Some(p) if joins(c) && joins(last) => p.push(c),
+            _ => pieces.push(c.to_string()),
+        }
+        last = c;
+    }
+    let (i, j) = (random.below(pieces.len()), random.below(pieces.len()));
+    match random.below(6) {
+        0 => pieces[i].clear(),
+        1 => {
+            pieces[i] = ["0", "-1", "None", "9223372036854775807", "[]", "()", "x", "f32[n]"][random.below(8)]
+                .to_owned()
+        }
+        2 => pieces.insert(i, pieces[j].clone()),
+        _ => pieces[i] = pieces[j].clone(),
+    }
+    pieces.concat()
+}
+
+/// Slips of the keyboard give diagnostics, never a bug of the front end.
+#[test]
+fn mutated_programs_are_no_bugs() {
+    let rounds = std::env::var("MLG_MUTATIONS").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
+    let mut random = Random(11);
+    let library: String = ["check/types", "check/training", "build/models", "build/training"]
+        .iter()
+        .map(|f| {
+            std::fs::read_to_string(repository().join(format!("tests/cases/{f}.mlg"))).expect("a case file")
+        })
+        .collect();
+    let mut texts: Vec<String> =
+        library.split("//--- ").filter_map(|s| Some(s.split_once('\n')?.1.to_owned())).collect();
+    for file in std::fs::read_dir(repository().join("tests/cases/programs")).expect("programs") {
+        texts.push(std::fs::read_to_string(file.expect("a file").path()).unwrap_or_default());
+    }
+    let read =
+        |name: &str| std::fs::read_to_string(repository().join("examples").join(name)).unwrap_or_default();
+    let (nn, gpt) = (read("simple_nn.mlg"), read("gpt.mlg"));
+    texts.retain(|t| !t.is_empty());
+    for text in &texts {
+        for _ in 0..rounds {
+            let changed = mutated(text, &mut random);
+            let loader = MemoryLoader::new()
+                .with("m.mlg", changed.clone())
+                .with("simple_nn.mlg", nn.clone())
+                .with("gpt.mlg", gpt.clone());
+            let options = Options { tests: true, ..Options::default() };
+            let c = compile(&loader, Path::new("m.mlg"), &options);
+            if let Some(d) = c.diagnostics.iter().find(|d| d.code == "E9999") {
+                panic!("{}: {:?}\n{changed}", d.title, d.labels);
+            }
+            let Some(p) = &c.program else { continue };
+            for e in &p.entries {
+                if let Err(errors) = mlc_ir::graph::verify_entry(&e.graph, &p.states) {
+                    panic!("{}: {errors}\n{changed}", e.name);
+                }
+            }
+        }
+    }
+}

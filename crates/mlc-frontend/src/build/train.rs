@@ -290,7 +290,7 @@ impl<'a> Interp<'a> {
                 ("optimizer", Value::Optimized(_) | Value::PathMap(_)) => continue,
                 ("epochs" | "steps" | "accumulate" | "seed", Value::Int(_)) => continue,
                 ("clip_norm", v) if v.is_number() => continue,
-                ("precision", Value::Type(t)) if t.rank() == 0 => continue,
+                ("precision", Value::Type(t)) if *t == mlc_ir::Type::scalar(mlc_ir::DType::F32) => continue,
                 ("precision", Value::Spec(s)) if s.name == "mixed" => {
                     self.report(super::later::construct("`precision = mixed(..)`", b.value.span));
                     continue;

@@ -23,9 +23,8 @@ impl<'a> Interp<'a> {
                 ast::Dim::Rest(name) => shape.extend(self.rest_dims(env, name)?),
                 ast::Dim::Expr(e) => {
                     let d = self.int_expr(env, e)?;
-                    if d.as_const().is_some_and(|n| n < 0) {
-                        return fail("E0211", e.span, format!("a dim cannot be {d}"));
-                    }
+                    let fact = Fact { lhs: Dim::ZERO, rel: Relation::Le, rhs: d.clone(), span: e.span };
+                    self.require_range(fact, |_| error("E0211", e.span, format!("a dim cannot be {d}")))?;
                     shape.push(d);
                 }
             }

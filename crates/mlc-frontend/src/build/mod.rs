@@ -22,15 +22,18 @@ mod init;
 mod interp;
 mod later;
 mod lookup;
+mod matmul;
 mod model;
 mod names;
 mod ops;
+mod settings;
 mod step;
 mod stmt;
 pub mod suggest;
 mod test;
 mod train;
 mod types;
+mod update;
 mod value;
 
 use std::path::Path;

@@ -6,7 +6,7 @@ use mlc_ir::types::{Fact, Proof, Relation, Shape};
 use mlc_ir::{Dim, Type};
 
 use super::env::{Env, Owner};
-use super::fail::{Fail, R, error, fail};
+use super::fail::{Fail, R, error};
 use super::files::FileId;
 use super::interp::Interp;
 use super::ops::relation;

@@ -6,3 +6,4 @@ mod library;
 mod random;
 mod tidy;
 mod train;
+mod transfers;

@@ -338,6 +338,11 @@ pub const ENTRIES: &[Entry] = &[
         text: "Under `transfers explicit` a value is used on another device than the one it is computed on, and no `.to(device)` says so. The labels show both places.\n\nWrite the crossing down (`x.to(right)`), move one side, or drop `transfers explicit`, so that the compiler inserts and reports transfers.",
     },
     Entry {
+        code: "E0502",
+        title: "more transfers than allowed",
+        text: "The file says `transfers <= n per step`, and a step has more. Each label is one crossing, with its bytes; forward crossings and their backward ones count, inputs, data and results do not. Put what exchanges values on one device, or raise the limit.",
+    },
+    Entry {
         code: "E0510",
         title: "no device",
         text: "A device is `cpu`, `cpu:N`, `cuda`, `cuda:N`, or a name that a `device` item declares:\n\n```mlg\ndevice left = cuda:0\n```",

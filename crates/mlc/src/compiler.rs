@@ -140,7 +140,9 @@ impl Compiler {
             sources,
             bound: Mutex::default(),
         };
-        Ok(Program(Arc::new(inner)))
+        let program = Program(Arc::new(inner));
+        crate::transfers::check_limits(&program).map_err(|ds| program.error(ds))?;
+        Ok(program)
     }
 
     /// Where things go: the target, remapped devices, whether transfers must be spelled.

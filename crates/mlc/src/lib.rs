@@ -24,6 +24,7 @@ mod session;
 mod target;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod transfers;
 
 pub use array::{Element, IntoTensor, Results};
 pub use bound::BoundEntry;

@@ -1,7 +1,7 @@
 //! Order: puts the calls of a program into an order that needs less memory.
 //!
 //! List scheduling: of the calls that are ready, the one that frees most and allocates least; among equals the
-//! first. A call never overtakes one that is more than [`WINDOW`] places ahead in the canonical order, so the
+//! first. A call never overtakes one that is more than `WINDOW` places ahead in the canonical order, so the
 //! program stays recognisable and the search linear. The new order is kept only if its peak is lower.
 //!
 //! Input: a program whose calls are in a valid order. Every pair of calls that touch one buffer, at least one

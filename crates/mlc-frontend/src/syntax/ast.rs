@@ -3,7 +3,7 @@
 //! Invariants. Every span runs from the first to the last real token of its node; a parenthesised
 //! expression's span includes its parentheses. What could not be read is an `Error` node whose
 //! diagnostic has been reported, so later phases pass over it in silence. No tree is deeper than
-//! the nesting limit of [`crate::syntax::scan`] times a small constant, so recursion over it is safe.
+//! the nesting limit of `crate::syntax::scan` times a small constant, so recursion over it is safe.
 //!
 //! Equality compares spans too; [`super::dump`] gives a text without them.
 

@@ -1,7 +1,7 @@
 //! The tensor graph: one structure from the front end's output to fused kernels.
 //!
 //! A [`Graph`] is one entry of a program (a `step`, a `validate`, a method). Nodes apply an
-//! [`Op`](crate::op::Op) to values and have one or more results; the graph is acyclic. State is read
+//! [`Op`] to values and have one or more results; the graph is acyclic. State is read
 //! by `state` nodes, which mean the value at entry, and written by [`Graph::writes`], which take
 //! effect when the entry ends: in between everything is SSA.
 //!

@@ -2,7 +2,7 @@
 //!
 //! An op is a payload struct in one file of this module that implements [`OpDef`]; the list at the
 //! bottom makes `enum Op` and the table [`OPS`] from them, and nothing else matches over all ops.
-//! Elementwise functions are rows of one op ([`elementwise`]). Composites (softmax, gelu, layer norm)
+//! Elementwise functions are rows of one op (`elementwise`). Composites (softmax, gelu, layer norm)
 //! are not ops: they are the prelude's, in .mlg.
 
 mod attrs;

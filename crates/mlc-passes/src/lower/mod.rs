@@ -1,9 +1,9 @@
 //! Lower: a decomposed graph to a loop program.
 //!
-//! 1. [`storage`] decides which values lie in memory; each that must be computed gets one kernel, with the
+//! 1. `storage` decides which values lie in memory; each that must be computed gets one kernel, with the
 //!    elementwise work and the views that it alone uses folded in.
-//! 2. Each kernel is built by its op's rule ([`mlc_ir::lower`]) and becomes a [`steps::Step`].
-//! 3. [`states`] gives every value its buffer: an output or a state directly where that is safe, else a
+//! 2. Each kernel is built by its op's rule ([`mlc_ir::lower`]) and becomes a `steps::Step`.
+//! 3. `states` gives every value its buffer: an output or a state directly where that is safe, else a
 //!    temporary and a copy. Readers of a state come before its writer.
 //! 4. The steps in order become calls; equal kernels are shared.
 

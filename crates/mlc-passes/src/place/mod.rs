@@ -9,7 +9,7 @@
 //! %2: f32[128,784] @cuda:0 = state "w"                %2: f32[batch,784] @cuda:0 = cast %1
 //! %3: f32[batch,128] = contract %1, %2                ..
 //! ```
-//! - Where a value is computed: [`assign`]. What is annotated nowhere goes to the target.
+//! - Where a value is computed: `assign`. What is annotated nowhere goes to the target.
 //! - A value crosses to a device at most once, from where it is computed, and just before its first use.
 //! - What is smaller to send than its result is sent instead: a widening cast, a broadcast, a constant
 //!   or an index is computed where it is used, on both sides if need be.

@@ -1,6 +1,6 @@
 //! Files of arrays: reading them whole or by key, and writing them.
 //!
-//! Input: paths. Output: [`HostTensor`]s, or one [`Diagnostic`](mlc_diag::Diagnostic) (E07xx) that names
+//! Input: paths. Output: [`HostTensor`]s, or one [`mlc_diag::Diagnostic`] (E07xx) that names
 //! the file and what is wrong in it. Every reader checks all of a file's structure before it takes a
 //! size from it at its word: memory is reserved only for data that the file's length can hold. Readers
 //! of whole files share memory with the (mapped) file where its bytes are already elements.

@@ -163,7 +163,7 @@ impl HostTensor {
         TensorView { dtype: self.dtype, shape: &self.shape, bytes: &self.data }
     }
 
-    /// Another dtype; shares the memory where it is the same one. See the conversions of [`cast`].
+    /// Another dtype; shares the memory where it is the same one. See the conversions of `cast`.
     pub fn cast(&self, dtype: DType) -> HostTensor {
         if dtype == self.dtype {
             return self.clone();

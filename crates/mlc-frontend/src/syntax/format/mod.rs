@@ -31,7 +31,7 @@ pub fn format(text: &str) -> Result<String, Diagnostics> {
     format_source(SourceId(0), text)
 }
 
-/// [`format`] of a text that is in a source map.
+/// [`format()`] of a text that is in a source map.
 pub fn format_source(source: SourceId, text: &str) -> Result<String, Diagnostics> {
     let diagnostics = parse(source, text).diagnostics;
     if diagnostics.has_errors() {

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use mlc_diag::Diagnostic;
 use mlc_ir::loops::body::BodyBuilder;
-use mlc_ir::loops::{ArgId, CopyMap, Kernel, KernelKey, Kind, LoopBody, Plan, kernel_key};
+use mlc_ir::loops::{
+    ArgId, Contraction, CopyMap, ExprOp, Kernel, KernelKey, Kind, Lit, LoopBody, Plan, kernel_key,
+};
 use mlc_ir::{Device, DeviceKind};
 use mlc_runtime::exec::{
     Backend, CompileStats, DeviceMemory, Executable, HostExecutable, HostKernel, HostMemory,
@@ -82,12 +84,14 @@ impl CpuBackend {
     /// What a kernel becomes; its functions are added to `units`.
     fn form(&self, kernel: &Kernel, units: &mut Vec<Unit>) -> Form {
         let first = units.len();
-        if let Kind::Contract(c) = &kernel.kind {
-            let mut parts = gemm::parts(kernel, c, self.options.strict);
+        if let Kind::Contract(c) = &kernel.kind
+            && has_products(c)
+        {
+            let mut parts = gemm::parts(kernel, c, self.options.features.level);
             units.append(&mut parts.units);
             return Form::Contract { parts: Box::new(parts), units: first..units.len() };
         }
-        units.extend(unit(kernel));
+        units.push(unit(kernel));
         Form::Loop { unit: first }
     }
 
@@ -120,22 +124,37 @@ enum Form {
     Contract { parts: Box<gemm::Parts>, units: std::ops::Range<usize> },
 }
 
-/// The one function of a kernel that is no contraction.
-pub(crate) fn unit(kernel: &Kernel) -> Option<Unit> {
+/// The one function of a kernel that is no contraction, or a contraction that makes no products.
+pub(crate) fn unit(kernel: &Kernel) -> Unit {
     let source = match &kernel.kind {
         Kind::Loop(body) => Source::Body(simplify(body)),
         Kind::ScatterAdd(s) => Source::Scatter(s.clone()),
         Kind::Copy(c) => Source::Body(simplify(&copy_body(kernel, c))),
-        Kind::Contract(_) => return None,
+        Kind::Contract(c) => Source::Body(simplify(&without_products(c))),
     };
     let faults = !kernel.fault_sites().is_empty();
-    Some(Unit { name: kernel.name.to_string(), source, args: kernel.args.clone(), site: 0, faults })
+    Unit { name: kernel.name.to_string(), source, args: kernel.args.clone(), site: 0, faults }
 }
 
 /// What kernels share code by; `None` for those that cannot. Fault sites are numbered as a kernel's expressions
 /// stand, of which the key says nothing: with several sites code is not shared.
 fn key(kernel: &Kernel) -> Option<KernelKey> {
     (kernel.fault_sites().len() <= 1).then(|| kernel_key(kernel))
+}
+
+fn has_products(c: &Contraction) -> bool {
+    [&c.batch, &c.m, &c.n].iter().all(|axes| axes.iter().all(|a| a.extent > 0))
+}
+
+/// The epilogue of a contraction without products: what it may still store is stored once a row.
+fn without_products(c: &Contraction) -> LoopBody {
+    let mut body = c.epilogue.clone();
+    for e in &mut body.exprs {
+        if e.op == ExprOp::Product {
+            e.op = ExprOp::Const(Lit::zero(c.acc));
+        }
+    }
+    body
 }
 
 fn copy_body(kernel: &Kernel, c: &CopyMap) -> LoopBody {
@@ -161,7 +180,10 @@ impl Backend for CpuBackend {
     fn scratch_bytes(&self, kernel: &Kernel) -> u64 {
         match &kernel.kind {
             Kind::Loop(body) => crate::emit::scratch_bytes(body),
-            Kind::Contract(c) => gemm::parts(kernel, c, self.options.strict).scratch_bytes(),
+            Kind::Contract(c) if has_products(c) => {
+                gemm::parts(kernel, c, self.options.features.level).scratch_bytes()
+            }
+            Kind::Contract(c) => crate::emit::scratch_bytes(&c.epilogue),
             Kind::ScatterAdd(_) | Kind::Copy(_) => 0,
         }
     }

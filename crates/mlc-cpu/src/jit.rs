@@ -25,6 +25,8 @@ pub type KernelFn = unsafe extern "C" fn(*const *mut u8, u64, u64, *mut u8);
 #[derive(Debug, Clone)]
 pub enum Source {
     Body(LoopBody),
+    /// A body over the box that its last argument holds: see [`Emit::boxed`](crate::emit::Emit::boxed).
+    Box(LoopBody),
     Scatter(Scatter),
 }
 
@@ -141,6 +143,7 @@ fn build(
     let mut builder = FunctionBuilder::new(&mut ctx.func, context);
     let work = match &unit.source {
         Source::Body(body) => Work::Body(body),
+        Source::Box(body) => Work::Box(body),
         Source::Scatter(scatter) => Work::Scatter(scatter),
     };
     let needs = emit::function(&mut builder, work, &unit.args, unit.site, unit.faults, cpu);

@@ -13,6 +13,7 @@
 //! but the identities of its reductions.
 
 mod arith;
+mod boxes;
 mod domain;
 mod half;
 mod index;
@@ -34,10 +35,11 @@ use crate::features::CpuFeatures;
 pub use tails::scratch_bytes;
 pub use value::{LANES, Val};
 
-/// What is emitted: a body, or a scatter over a body.
+/// What is emitted: a body, a body over a box that is its last argument, or a scatter over a body.
 #[derive(Debug, Clone, Copy)]
 pub enum Work<'a> {
     Body(&'a LoopBody),
+    Box(&'a LoopBody),
     Scatter(&'a Scatter),
 }
 
@@ -111,7 +113,7 @@ pub fn function(
     cpu: CpuFeatures,
 ) -> Needs {
     let body = match work {
-        Work::Body(body) => body,
+        Work::Body(body) | Work::Box(body) => body,
         Work::Scatter(s) => &s.body,
     };
     let entry = b.create_block();
@@ -146,6 +148,12 @@ pub fn function(
     };
     let chunks = match work {
         Work::Body(_) => e.domain(begin, end),
+        Work::Box(_) => {
+            if let Some(&bounds) = e.ptrs.last() {
+                e.boxed(bounds);
+            }
+            1
+        }
         Work::Scatter(s) => e.scatter(s, begin, end),
     };
     e.b.ins().return_(&[]);

@@ -1,23 +1,26 @@
 //! A body over a box of its domain that is given at run time: how contractions evaluate parts of operands and run
 //! epilogues on parts of the product.
 
-use cranelift::codegen::ir::{InstBuilder, MemFlagsData, Value, types};
+use cranelift::codegen::ir::{InstBuilder, MemFlagsData, types};
 use mlc_ir::loops::ExprId;
 
 use super::Emit;
-use super::domain::Walk;
+use super::domain::{Bounds, Walk};
 
 impl Emit<'_, '_> {
-    /// Emits the stores of a body without rows, reductions and tails for a box that is not empty. `bounds` points to
-    /// first and past-the-last position of every axis, two i64 each.
-    pub fn boxed(&mut self, bounds: Value) {
+    /// Emits the stores of a body without rows, reductions and tails for a box that is not empty. The last argument
+    /// holds first and past-the-last position of every axis.
+    pub fn boxed(&mut self) {
+        let Some(&bounds) = self.ptrs.last() else { return };
         let roots = self.final_roots();
         let needed = self.closure(roots.iter().copied());
         let flags = MemFlagsData::trusted();
-        let limits: Vec<(Value, Value)> = (0..self.body.cols.len() as i32)
-            .map(|a| {
-                let lo = self.b.ins().load(types::I64, flags, bounds, 16 * a);
-                (lo, self.b.ins().load(types::I64, flags, bounds, 16 * a + 8))
+        let limits: Vec<Bounds> = (0..self.body.cols.len())
+            .map(|axis| {
+                let at = 16 * axis as i32;
+                let lo = self.b.ins().load(types::I64, flags, bounds, at);
+                let hi = self.b.ins().load(types::I64, flags, bounds, at + 8);
+                Bounds { axis, lo, hi }
             })
             .collect();
         self.emit_level(0, &needed, 0);
@@ -25,7 +28,7 @@ impl Emit<'_, '_> {
     }
 
     /// The loops from axis `a` on, innermost the stores.
-    fn box_axis(&mut self, a: usize, limits: &[(Value, Value)], needed: &[bool], roots: &[ExprId]) {
+    fn box_axis(&mut self, a: usize, limits: &[Bounds], needed: &[bool], roots: &[ExprId]) {
         let body = self.body;
         let Some(&bounds) = limits.get(a) else {
             for (i, s) in body.stores.iter().enumerate() {

@@ -26,6 +26,8 @@ pub struct Problem {
     pub extents: [u64; 3],
     pub lhs: Access,
     pub rhs: Access,
+    /// What a tile is estimated to take at least.
+    pub grain_ns: u64,
     /// Whether the product goes where it is contiguous along m.
     pub out_along_m: bool,
 }
@@ -46,8 +48,7 @@ pub struct Blocking {
 const ROW_BYTES: usize = 192 << 10;
 /// Most lanes of a tile.
 const MAX_LANES: u64 = 256;
-/// Tiles are cut down to this while there are fewer than [`ENOUGH_TILES`].
-const TILE_NS: f64 = 12_000.0;
+/// Tiles are not cut down to the grain where there are so many.
 const ENOUGH_TILES: u64 = 16;
 /// Rows that are read again for every panel stay in the second-level cache up to this.
 const ROWS_KEPT: u64 = 128 << 10;
@@ -78,7 +79,7 @@ impl<T: Element> Cut<'_, T> {
         let shape = if wide { self.micro.wide } else { self.micro.tall };
         let (group, width) = (shape.rows() as u64, shape.lanes as u64);
         let multiply = self.multiply(rows, lanes, wide);
-        let wanted = ((multiply / TILE_NS) as u64).clamp(1, ENOUGH_TILES).div_ceil(p.batch.max(1));
+        let wanted = (multiply as u64 / p.grain_ns.max(1)).clamp(1, ENOUGH_TILES).div_ceil(p.batch.max(1));
         // Lanes first: rows that are read again cost less than panels that are packed again.
         let panels = lanes.div_ceil(width).max(1);
         let lane_tiles = lanes.div_ceil(MAX_LANES).max(wanted).min(panels);

@@ -9,6 +9,7 @@ use mlc_ir::loops::{
 
 use super::operand::{View, bounds_arg, sites, view};
 use crate::jit::{Source, Unit};
+use crate::schedule::Part;
 
 /// Where products go as they are, if that is all the epilogue does.
 pub fn direct(kernel: &Kernel, c: &Contraction) -> Option<(ArgId, View)> {
@@ -52,7 +53,8 @@ pub fn unit(kernel: &Kernel, c: &Contraction, width: usize) -> Unit {
     args.push(bounds_arg(extents.len() as u64));
     Unit {
         name: format!("{}.epilogue", kernel.name),
-        source: Source::Box(body),
+        source: Source::Body(body),
+        part: Part::Box,
         args,
         site: sites(&c.lhs) + sites(&c.rhs),
         faults: !kernel.fault_sites().is_empty(),

@@ -3,9 +3,11 @@
 //! A chunk computes one tile of one product of the batch over all of k and then runs the epilogue on it. Its working
 //! memory is its thread's own; no whole product exists.
 
+use std::ops::Range;
+
 use mlc_ir::DType;
 use mlc_ir::loops::{ArgId, Axis, Contraction, Kernel};
-use mlc_runtime::exec::HostKernel;
+use mlc_runtime::exec::{HostKernel, Phase, ScratchNeed, Workspace};
 
 use super::blocking::{Access, Blocking, Problem};
 use super::cost::Costs;
@@ -65,8 +67,8 @@ pub(super) struct Layout {
     total: usize,
 }
 
-/// Takes a contraction of at least one product apart.
-pub fn parts(kernel: &Kernel, c: &Contraction, level: Level) -> Parts {
+/// Takes a contraction of at least one product apart; a chunk is estimated to take at least `grain_ns`.
+pub fn parts(kernel: &Kernel, c: &Contraction, level: Level, grain_ns: u64) -> Parts {
     let extents = |axes: &[Axis]| axes.iter().map(|a| a.extent).collect::<Vec<u64>>();
     let sides = [Which::Lhs, Which::Rhs].map(|which| (which, operand::plain(kernel, c, which)));
     let direct = epilogue::direct(kernel, c);
@@ -80,6 +82,7 @@ pub fn parts(kernel: &Kernel, c: &Contraction, level: Level) -> Parts {
         extents: [0, 1, 2].map(|i| axes[i].iter().product()),
         lhs: access(&sides[0]),
         rhs: access(&sides[1]),
+        grain_ns,
         out_along_m: direct.as_ref().is_some_and(|(_, view)| view.row == 1 && view.col != 1),
     };
     let blocking = with_type!(c.acc, T => problem.blocking(&T::micro(level), &Costs::of(level)));
@@ -122,13 +125,14 @@ pub fn parts(kernel: &Kernel, c: &Contraction, level: Level) -> Parts {
 }
 
 impl Parts {
-    pub fn scratch_bytes(&self) -> u64 {
-        self.layout.total as u64
+    pub fn scratch(&self) -> ScratchNeed {
+        ScratchNeed { shared: 0, own: self.layout.total as u64 }
     }
 
-    /// Tiles of all products.
-    pub fn chunks(&self) -> u64 {
-        self.batch.iter().product::<u64>() * self.blocking.tiles.iter().product::<u64>()
+    /// One phase: its chunks are the tiles of all products.
+    pub fn phases(&self) -> [Phase; 1] {
+        let tiles = self.batch.iter().chain(&self.blocking.tiles).product();
+        [Phase { chunks: tiles, est_ns: self.blocking.est_ns }]
     }
 
     fn layout_for(&self, level: Level) -> Layout {
@@ -172,27 +176,33 @@ pub struct ContractKernel {
     parts: Parts,
     functions: Vec<Function>,
     cpu: CpuFeatures,
+    phases: [Phase; 1],
 }
 
 impl ContractKernel {
     /// `functions`: the compiled units of the parts.
     pub fn new(parts: Parts, functions: Vec<Function>, cpu: CpuFeatures) -> ContractKernel {
-        ContractKernel { parts, functions, cpu }
+        let phases = parts.phases();
+        ContractKernel { parts, functions, cpu, phases }
     }
 }
 
 impl HostKernel for ContractKernel {
-    unsafe fn run(&self, args: *const *mut u8, scratch: *mut u8) {
+    fn phases(&self) -> &[Phase] {
+        &self.phases
+    }
+
+    fn scratch(&self) -> ScratchNeed {
+        self.parts.scratch()
+    }
+
+    unsafe fn run(&self, _: usize, chunks: Range<u64>, args: *const *mut u8, memory: Workspace) {
         with_type!(self.parts.acc, T => {
             // SAFETY: the caller's promise; the element type is the dtype's.
             unsafe {
-                let run = Run::<T>::new(&self.parts, &self.functions, self.cpu, args, scratch);
-                (0..self.parts.chunks()).for_each(|chunk| run.tile(chunk));
+                let run = Run::<T>::new(&self.parts, &self.functions, self.cpu, args, memory);
+                chunks.for_each(|chunk| run.tile(chunk));
             }
         });
-    }
-
-    fn scratch_bytes(&self) -> u64 {
-        self.parts.scratch_bytes()
     }
 }

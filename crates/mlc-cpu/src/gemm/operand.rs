@@ -10,6 +10,7 @@ use mlc_ir::loops::{
 use super::blocking::Access;
 use super::tile::CHUNK;
 use crate::jit::{Source, Unit};
+use crate::schedule::Part;
 use crate::shape::renumber_axes;
 
 /// A strided view of batch x rows x columns, in elements.
@@ -145,7 +146,14 @@ pub fn unit(kernel: &Kernel, c: &Contraction, which: Which, along_k: bool, width
     args.push(Arg::new("packed", c.acc, 0, Mode::Write));
     args.push(bounds_arg(count));
     let name = format!("{}.{}", kernel.name, if which == Which::Lhs { "lhs" } else { "rhs" });
-    Unit { name, source: Source::Box(body), args, site, faults: !kernel.fault_sites().is_empty() }
+    Unit {
+        name,
+        source: Source::Body(body),
+        part: Part::Box,
+        args,
+        site,
+        faults: !kernel.fault_sites().is_empty(),
+    }
 }
 
 /// The argument that a box is in.

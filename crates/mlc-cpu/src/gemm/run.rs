@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use mlc_runtime::exec::Workspace;
+
 use super::boxes::{Group, for_boxes};
 use super::kernel::{Out, Parts, Side};
 use super::lanes::Element;
@@ -33,14 +35,15 @@ struct Place {
 
 impl<'k, T: Element> Run<'k, T> {
     /// # Safety
-    /// As [`mlc_runtime::exec::HostKernel::run`]; `own` is the thread's block.
+    /// As [`mlc_runtime::exec::HostKernel::run`]; the functions are the parts' units.
     pub unsafe fn new(
         parts: &'k Parts,
         functions: &'k [Function],
         cpu: CpuFeatures,
         args: *const *mut u8,
-        own: *mut u8,
+        memory: Workspace,
     ) -> Run<'k, T> {
+        let own = memory.own;
         if !functions.is_empty() {
             // SAFETY: the layout has room for the arguments and three more; there is a fault record if `faults`.
             unsafe {
@@ -200,10 +203,10 @@ impl<'k, T: Element> Run<'k, T> {
         unsafe {
             let table: *mut *mut u8 = self.own.add(p.layout.table).cast();
             table.add(p.args).write(extra);
+            // Units need no working memory: they have no reductions.
+            let none = Workspace { shared: std::ptr::null_mut(), own: std::ptr::null_mut() };
             let bounds: *mut [i64; 2] = self.own.add(p.layout.bounds).cast();
-            for_boxes(groups, bounds, &mut || {
-                call(&self.functions[unit], self.cpu, table, std::ptr::null_mut())
-            });
+            for_boxes(groups, bounds, &mut || call(&self.functions[unit], self.cpu, 0..1, table, none));
         }
     }
 }

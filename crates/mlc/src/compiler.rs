@@ -9,7 +9,7 @@ use mlc_diag::{Diagnostic, Diagnostics, SourceMap};
 use mlc_frontend::build::{DiskLoader, FileLoader, MemoryLoader};
 use mlc_ir::program::{Entry, StateLayout};
 use mlc_ir::{Binding, Device};
-use mlc_passes::{Lowered, Place};
+use mlc_passes::{Fusion, Lowered, Place};
 
 use crate::bound::{BoundEntry, Key, lower};
 use crate::session::{Seed, Session};
@@ -26,6 +26,7 @@ pub struct Compiler {
     pub(crate) model: Option<String>,
     pub(crate) tests: bool,
     pub(crate) strict: bool,
+    pub(crate) fusion: Fusion,
 }
 
 impl Compiler {
@@ -77,6 +78,12 @@ impl Compiler {
     /// Computes contractions in one fixed order: the same bits on every machine.
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
+        self
+    }
+
+    /// Makes every op a kernel of its own, for comparison: no bit of any result may differ.
+    pub fn fuse(mut self, fuse: bool) -> Self {
+        self.fusion = Fusion { fuse };
         self
     }
 

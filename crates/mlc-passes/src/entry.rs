@@ -9,7 +9,7 @@ use mlc_ir::loops::{Kernel, LoopProgram, Plan, Role};
 use mlc_ir::program::StateLayout;
 
 use crate::plan_memory::{MemoryReport, Planned, Scratch, plan_memory};
-use crate::{Decision, Decompose, Fusion, PassManager, lower, order};
+use crate::{Decision, Decompose, Fusion, Pass, PassManager, Residuals, lower, order};
 
 /// An entry in its last form before code.
 #[derive(Debug, Clone)]
@@ -46,9 +46,11 @@ pub fn lower_entry_with(
     fusion: Fusion,
 ) -> Result<Lowered, Diagnostics> {
     let mut graph = graph.clone();
-    PassManager::new(vec![Box::new(Decompose)]).run(&mut graph)?;
+    let passes: Vec<Box<dyn Pass>> = vec![Box::new(Decompose), Box::new(Residuals)];
+    let mut decisions = PassManager::new(passes).run(&mut graph)?.decisions;
     let lowered = lower::lower(&graph, layout, fusion)?;
-    let (mut program, mut decisions) = (lowered.program, lowered.decisions);
+    let mut program = lowered.program;
+    decisions.extend(lowered.decisions);
     order::order(&mut program);
     let Planned { plan, memory, decisions: more } = plan_memory(program, layout, scratch);
     decisions.extend(more);

@@ -20,6 +20,7 @@ mod pass;
 pub mod pipeline;
 pub mod place;
 pub mod plan_memory;
+pub mod residuals;
 pub mod simplify;
 #[cfg(test)]
 mod tests;
@@ -34,4 +35,5 @@ pub use form_kernels::Fusion;
 pub use manager::{PassManager, Report, Timing};
 pub use pass::{Decision, Pass, PassCx};
 pub use place::{Crossing, Place, crossings};
+pub use residuals::Residuals;
 pub use simplify::Simplify;

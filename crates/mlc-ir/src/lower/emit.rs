@@ -107,11 +107,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Follows views to a value that lies in memory or is computed.
-    fn through_views(
-        &mut self,
-        mut v: ValueId,
-        coords: &[Index],
-    ) -> Result<(ValueId, Coords), Diagnostic> {
+    fn through_views(&mut self, mut v: ValueId, coords: &[Index]) -> Result<(ValueId, Coords), Diagnostic> {
         let mut coords: Coords = coords.into();
         let graph = self.cx.graph;
         while self.cx.of(v).is_none() {

@@ -41,7 +41,13 @@ pub fn fit(units: &Units<'_, '_>, a: UnitId, b: UnitId) -> Result<Fit, Refusal> 
         (r, Some(s)) if x.points == s && r.is_none_or(|r| r == x.points) => Fit::FirstInRows,
         _ => return Err(Refusal::Domain),
     };
-    let check = Check { units, fit, first: a, rows: if fit == Fit::FirstInRows { y.rows } else { x.rows.or(y.rows) }, points: x.points.max(y.points) };
+    let check = Check {
+        units,
+        fit,
+        first: a,
+        rows: if fit == Fit::FirstInRows { y.rows } else { x.rows.or(y.rows) },
+        points: x.points.max(y.points),
+    };
     check.reads(a, b)?;
     check.reads(b, a)?;
     check.size(a, b)?;
@@ -77,7 +83,8 @@ impl Check<'_, '_, '_> {
     }
 
     fn read(&self, user: NodeId, read: NodeId, relation: Relation) -> Result<(), Refusal> {
-        let reduces = matches!(self.units.facts.of(user).role, Role::RowReduce { .. } | Role::ColReduce { .. });
+        let reduces =
+            matches!(self.units.facts.of(user).role, Role::RowReduce { .. } | Role::ColReduce { .. });
         // A reduction reads over its whole domain: rows only if it is over one value a row.
         let by_row = match self.units.facts.of(user).role {
             Role::ColReduce { cols: 1, .. } => Some(self.points) != self.rows,
@@ -109,7 +116,8 @@ impl Check<'_, '_, '_> {
             if !matches!(facts.graph.node(n).op, Op::Elementwise(_) | Op::Cast(_)) {
                 return false;
             }
-            let here = |n: &NodeId| self.units.of(*n) == self.units.of(id) && self.level(*n) == Level::Element;
+            let here =
+                |n: &NodeId| self.units.of(*n) == self.units.of(id) && self.level(*n) == Level::Element;
             work.extend(facts.of(n).uses.iter().map(|u| u.node).filter(here).filter(|&n| seen.insert(n)));
         }
         true
@@ -120,8 +128,12 @@ impl Check<'_, '_, '_> {
         let members = || self.units.unit(a).members.iter().chain(&self.units.unit(b).members).copied();
         let exprs: u32 = members().map(|m| facts.of(m).exprs).sum();
         let outside = |n: NodeId| !matches!(self.units.of(n), Some(u) if u == a || u == b);
-        let mut args: Vec<NodeId> = members().flat_map(|m| &facts.of(m).uses).map(|u| u.node).filter(|&n| outside(n)).collect();
-        args.extend(members().filter(|&m| facts.of(m).keep.is_some() || facts.of(m).users.iter().any(|&u| outside(u))));
+        let mut args: Vec<NodeId> =
+            members().flat_map(|m| &facts.of(m).uses).map(|u| u.node).filter(|&n| outside(n)).collect();
+        args.extend(
+            members()
+                .filter(|&m| facts.of(m).keep.is_some() || facts.of(m).users.iter().any(|&u| outside(u))),
+        );
         args.sort_unstable();
         args.dedup();
         if exprs > MAX_EXPRS || args.len() > MAX_ARGS { Err(Refusal::Full) } else { Ok(()) }

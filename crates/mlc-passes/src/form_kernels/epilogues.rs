@@ -62,7 +62,11 @@ impl<'f, 'g> Epilogue<'_, 'f, 'g> {
             if let Some(ends) = self.ends(r, &cone) {
                 self.absorb(&ends, r, "what follows the product ends in values that are stored anyway");
             } else if let Some(path) = self.to_contraction(r, &cone) {
-                self.absorb(&path, r, "the next matrix product reads it; the value before is stored beside it");
+                self.absorb(
+                    &path,
+                    r,
+                    "the next matrix product reads it; the value before is stored beside it",
+                );
             }
             return;
         }
@@ -99,7 +103,9 @@ impl<'f, 'g> Epilogue<'_, 'f, 'g> {
         let (f, node) = (facts.of(u), facts.graph.node(u));
         let free = self.units.of(u).is_some_and(|x| {
             let unit = self.units.unit(x);
-            unit.kind == Kind::Loop && unit.members.len() == 1 && unit.device == self.units.unit(self.unit).device
+            unit.kind == Kind::Loop
+                && unit.members.len() == 1
+                && unit.device == self.units.unit(self.unit).device
         });
         let forward = |n: NodeId| facts.graph.node(n).prov.phase == Phase::Forward;
         let later = forward(self.contraction) && node.prov.phase != Phase::Forward;
@@ -116,10 +122,11 @@ impl<'f, 'g> Epilogue<'_, 'f, 'g> {
             }
             _ => return None,
         };
-        let before = f.uses.iter().filter(|x| !inside.contains_key(&x.node)).all(|x| match self.units.of(x.node) {
-            None => true,
-            Some(other) => self.units.depends(other, self.unit) == Ok(false),
-        });
+        let before =
+            f.uses.iter().filter(|x| !inside.contains_key(&x.node)).all(|x| match self.units.of(x.node) {
+                None => true,
+                Some(other) => self.units.depends(other, self.unit) == Ok(false),
+            });
         before.then_some(order)
     }
 
@@ -160,11 +167,14 @@ impl<'f, 'g> Epilogue<'_, 'f, 'g> {
         let end = cone.iter().copied().find(|&n| feeds(n))?;
         let mut path = FxHashSet::from_iter([end]);
         for &n in cone.iter().rev() {
-            if facts.of(n).users.iter().any(|u| path.contains(u)) && facts.of(n).position < facts.of(end).position {
+            if facts.of(n).users.iter().any(|u| path.contains(u))
+                && facts.of(n).position < facts.of(end).position
+            {
                 path.insert(n);
             }
         }
-        let closed = path.iter().filter(|&&n| n != end).all(|&n| facts.of(n).users.iter().all(|u| path.contains(u)));
+        let closed =
+            path.iter().filter(|&&n| n != end).all(|&n| facts.of(n).users.iter().all(|u| path.contains(u)));
         (closed && r != end).then(|| cone.iter().copied().filter(|n| path.contains(n)).collect())
     }
 
@@ -201,7 +211,8 @@ impl<'f, 'g> Epilogue<'_, 'f, 'g> {
         let members = self.units.unit(self.unit).members.iter().chain(nodes);
         let exprs: u32 = members.clone().map(|&n| facts.of(n).exprs).sum();
         let inside: FxHashSet<NodeId> = members.clone().copied().collect();
-        let mut reads: Vec<NodeId> = members.clone().flat_map(|&n| &facts.of(n).uses).map(|u| u.node).collect();
+        let mut reads: Vec<NodeId> =
+            members.clone().flat_map(|&n| &facts.of(n).uses).map(|u| u.node).collect();
         reads.retain(|n| !inside.contains(n));
         reads.sort_unstable();
         reads.dedup();
@@ -216,11 +227,17 @@ impl<'f, 'g> Epilogue<'_, 'f, 'g> {
         while let Some(n) = work.pop() {
             for u in self.facts().of(n).uses.clone() {
                 let Some(unit) = self.units.of(u.node).filter(|&x| x != self.unit) else { continue };
-                if self.side(u.node, u.relation, unit) && self.room(&[u.node]).is_ok()
+                if self.side(u.node, u.relation, unit)
+                    && self.room(&[u.node]).is_ok()
                     && self.units.may_join(self.unit, unit).is_ok()
                 {
                     self.units.merge(self.unit, unit);
-                    self.log.fused(self.facts(), u.node, n, "only this kernel uses it, once for each element");
+                    self.log.fused(
+                        self.facts(),
+                        u.node,
+                        n,
+                        "only this kernel uses it, once for each element",
+                    );
                     work.push(u.node);
                 }
             }

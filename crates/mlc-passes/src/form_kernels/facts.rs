@@ -6,10 +6,7 @@
 
 use mlc_diag::Diagnostic;
 use mlc_ir::graph::{Graph, NodeId, ValueId};
-use mlc_ir::lower::{
-    Need, Rule, Sides, Weight, count, extents, operand_maps_are_affine, sides,
-};
-use mlc_ir::op::Op;
+use mlc_ir::lower::{Need, Rule, Sides, Weight, count, extents, operand_maps_are_affine, sides};
 use smallvec::SmallVec;
 
 use super::relation::{self, Relation};
@@ -24,9 +21,15 @@ pub enum Role {
     /// Each element from elements of operands.
     Map,
     /// A result for each of `rows`, over `cols` elements.
-    RowReduce { rows: u64, cols: u64 },
+    RowReduce {
+        rows: u64,
+        cols: u64,
+    },
     /// A result for each of `cols`, over `rows` elements.
-    ColReduce { rows: u64, cols: u64 },
+    ColReduce {
+        rows: u64,
+        cols: u64,
+    },
     Contract,
     /// A kernel of its own.
     Own,
@@ -222,7 +225,6 @@ fn fact(graph: &Graph, id: NodeId, d: Demand, position: u32) -> Result<Fact, Dia
             let cost = rule.cost(node);
             (weight, exprs) = (cost.weight, cost.exprs);
             match cost.weight {
-                Weight::Free if matches!(node.op, Op::Constant(_)) && d.dense.is_some() => Role::Source,
                 Weight::Free if d.dense.is_none() => Role::Inline,
                 _ => Role::Map,
             }

@@ -2,7 +2,7 @@
 
 use mlc_diag::Diagnostic;
 use mlc_ir::graph::NodeId;
-use mlc_ir::lower::{Form, Inside, Out, Place, Recipe, Rule, extents, kernel_name, sides, Sides};
+use mlc_ir::lower::{Form, Inside, Out, Place, Recipe, Rule, Sides, extents, kernel_name, sides};
 use mlc_ir::op::Op;
 use rustc_hash::FxHashSet;
 
@@ -189,7 +189,10 @@ fn name(facts: &Facts<'_>, kind: Kind, members: &[NodeId], outs: &[NodeId]) -> S
     match kind {
         Kind::Contract => "contract".into(),
         _ => {
-            let reduction = members.iter().rev().find(|&&m| matches!(facts.graph.node(m).op.lowering().rule(), Rule::Reduce(_)));
+            let reduction = members
+                .iter()
+                .rev()
+                .find(|&&m| matches!(facts.graph.node(m).op.lowering().rule(), Rule::Reduce(_)));
             let of = reduction.copied().unwrap_or(outs[outs.len() - 1]);
             kernel_name(facts.graph, of.value())
         }

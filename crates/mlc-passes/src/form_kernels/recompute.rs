@@ -83,10 +83,13 @@ impl Recompute<'_, '_, '_> {
         readers.retain(|r| r.unit != home);
         let open: Vec<Reader> = readers.iter().copied().filter(|r| !self.again.has(r.unit, id)).collect();
         let stored = !open.is_empty()
-            && (f.role != Role::Map || f.keep.is_some() || !(self.fold(id, home, &open) || self.repeat(id, &open)));
+            && (f.role != Role::Map
+                || f.keep.is_some()
+                || !(self.fold(id, home, &open) || self.repeat(id, &open)));
         if stored && f.role == Role::Map && f.keep.is_none() {
             let n = units_of(&open).len();
-            let by = if n == 1 { "another kernel reads it".into() } else { format!("{n} other kernels read it") };
+            let by =
+                if n == 1 { "another kernel reads it".into() } else { format!("{n} other kernels read it") };
             self.log.about(facts, id, "stored", by);
         }
         if stored || inside || f.keep.is_some() {
@@ -107,9 +110,9 @@ impl Recompute<'_, '_, '_> {
         let members = &unit.members;
         let maps = unit.kind == Kind::Loop
             && members.iter().all(|&m| facts.of(m).role == Role::Map && facts.of(m).keep.is_none());
-        let one_result = members.iter().all(|&m| {
-            m == id || facts.of(m).users.iter().all(|&u| self.units.of(u) == Some(own))
-        });
+        let one_result = members
+            .iter()
+            .all(|&m| m == id || facts.of(m).users.iter().all(|&u| self.units.of(u) == Some(own)));
         if !maps || !one_result || !self.once(id, reader) || !self.takes(reader, members) {
             return false;
         }
@@ -139,10 +142,10 @@ impl Recompute<'_, '_, '_> {
         let picked = matches!(reader.relation, Relation::Other | Relation::Pick)
             && matches!(facts.graph.node(reader.user).op, Op::Gather(_));
         let room = |n: &NodeId| facts.of(*n).exprs;
-        let held = unit.members.iter().copied().chain(self.again.of(reader.unit)).map(|n| room(&n)).sum::<u32>();
-        let same_device = |n: &NodeId| {
-            self.units.of(*n).is_some_and(|u| self.units.unit(u).device == unit.device)
-        };
+        let held =
+            unit.members.iter().copied().chain(self.again.of(reader.unit)).map(|n| room(&n)).sum::<u32>();
+        let same_device =
+            |n: &NodeId| self.units.of(*n).is_some_and(|u| self.units.unit(u).device == unit.device);
         !picked && held + nodes.iter().map(room).sum::<u32>() <= MAX_EXPRS && nodes.iter().all(same_device)
     }
 
@@ -151,9 +154,7 @@ impl Recompute<'_, '_, '_> {
         let facts = self.units.facts;
         let units = units_of(readers);
         let Some(cone) = self.cone(id) else { return false };
-        let takes = |r: &Reader| {
-            facts.of(r.user).role != Role::Contract && self.takes(r, &cone)
-        };
+        let takes = |r: &Reader| facts.of(r.user).role != Role::Contract && self.takes(r, &cone);
         let repeats = |r: &Reader| facts.of(r.user).size > facts.of(id).size && facts.of(id).size > 1;
         let heavy = cone.iter().any(|&n| facts.of(n).weight == Weight::Heavy);
         if units.len() > MAX_READERS || !readers.iter().all(takes) || (heavy && readers.iter().any(repeats)) {
@@ -193,7 +194,8 @@ impl Recompute<'_, '_, '_> {
         }
         let heavy = cone.iter().filter(|&&n| facts.of(n).weight == Weight::Heavy).count();
         let exprs: u32 = cone.iter().map(|&n| facts.of(n).exprs).sum();
-        let cheap = if value.bytes <= NEAR_BYTES { heavy == 0 && exprs <= 24 } else { heavy <= 2 && exprs <= 64 };
+        let cheap =
+            if value.bytes <= NEAR_BYTES { heavy == 0 && exprs <= 24 } else { heavy <= 2 && exprs <= 64 };
         (cheap && leaves <= value.bytes + value.bytes / 4 + 64).then_some(cone)
     }
 

@@ -28,7 +28,9 @@ pub fn sweep(units: &mut Units<'_, '_>, log: &mut Log) {
                 continue;
             }
             match try_join(units, into, own, id) {
-                Ok(()) => log.fused(units.facts, id, read, "it reads what this kernel computes, at the same place"),
+                Ok(()) => {
+                    log.fused(units.facts, id, read, "it reads what this kernel computes, at the same place")
+                }
                 Err(why) => log.apart(units.facts, id, read, why),
             }
         }

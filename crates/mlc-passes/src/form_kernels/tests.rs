@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use mlc_ir::DType;
 use mlc_ir::eval;
 use mlc_ir::graph::Graph;
-use mlc_ir::loops::{LoopProgram, Role};
 use mlc_ir::loops::interp::Feeds;
+use mlc_ir::loops::{LoopProgram, Role};
 use mlc_ir::program::StateLayout;
 use mlc_ir::testing::{GraphShape, random_graph};
 
@@ -82,7 +82,11 @@ fn debug_one() {
     let seed: u64 = seed.parse().unwrap();
     let nodes: u64 = std::env::var("NODES").unwrap_or("60".into()).parse().unwrap();
     let dtypes = [vec![F32, F32, I64, Bool], vec![F32, F64, U8], vec![F16, F32, I32], vec![BF16, F32, I8]];
-    let shape = GraphShape { symbols: false, nodes: 6 + (seed % nodes) as usize, dtypes: dtypes[seed as usize % 4].clone() };
+    let shape = GraphShape {
+        symbols: false,
+        nodes: 6 + (seed % nodes) as usize,
+        dtypes: dtypes[seed as usize % 4].clone(),
+    };
     let mut g = random_graph(seed, &shape);
     bound(&mut g);
     crate::PassManager::new(vec![Box::new(crate::Decompose)]).run(&mut g).unwrap();

@@ -80,7 +80,9 @@ pub enum Refusal {
 impl Refusal {
     pub fn reason(self) -> &'static str {
         match self {
-            Refusal::Contraction => "it reads a matrix product, and does not follow it element by element alone",
+            Refusal::Contraction => {
+                "it reads a matrix product, and does not follow it element by element alone"
+            }
             Refusal::Opaque => "it reads the result of an op that is a kernel of its own",
             Refusal::Cycle => "what it needs depends on this kernel's result through another kernel",
             Refusal::SearchLimit => "the search for a cycle between the two kernels was given up",

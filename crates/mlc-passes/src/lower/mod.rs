@@ -19,7 +19,7 @@ use mlc_ir::loops::{
     ArgId, Buffer, BufferId, BufferSlice, Call, CallId, Const, ConstId, KernelId, LoopProgram, Prov, Role,
     kernel_key,
 };
-use mlc_ir::lower::{count, extents, prov};
+use mlc_ir::lower::{Rule, count, extents, prov};
 use mlc_ir::op::{Literal, Op};
 use mlc_ir::program::StateLayout;
 use mlc_ir::{DType, Device};
@@ -181,8 +181,8 @@ impl<'g> Buffers<'g> {
         if let Some(&b) = self.of.get(&v) {
             return Ok(b);
         }
-        match &self.graph.node(v.node).op {
-            Op::Input(_) | Op::State(_) | Op::Constant(_) => self.source(v),
+        match self.graph.node(v.node).op.lowering().rule() {
+            Rule::Stored => self.source(v),
             _ => {
                 let b = self.temp(v)?;
                 self.of.insert(v, b);

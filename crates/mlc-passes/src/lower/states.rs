@@ -78,7 +78,8 @@ impl Assign<'_, '_, '_> {
                     Place::Value(v) => !is_source(self.graph, v),
                     Place::Buffer(_) => false,
                 };
-                let fitting: Vec<ArgId> = candidates(&step.kernel, written).into_iter().filter(temp).collect();
+                let fitting: Vec<ArgId> =
+                    candidates(&step.kernel, written).into_iter().filter(temp).collect();
                 let _ = fitting.into_iter().any(|arg| step.alias(written, arg));
             }
         }
@@ -272,5 +273,4 @@ impl Assign<'_, '_, '_> {
 /// Does the value lie in memory at entry?
 fn is_source(graph: &Graph, v: ValueId) -> bool {
     matches!(graph.node(v.node).op.lowering().rule(), Rule::Stored)
-        || matches!(graph.node(v.node).op, Op::Constant(_))
 }

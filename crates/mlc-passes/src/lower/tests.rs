@@ -489,8 +489,8 @@ fn kernels_of_a_perceptron_step() {
     let g = step(64);
     let layout = layout_of(&g);
     let l = lower_entry(&g, &layout).unwrap();
-    // The input, two bias updates; the loss; one bias gradient of its own; contractions.
-    assert_eq!(kinds(&l), [3, 1, 2, 5, 0, 0], "{}", crate::plan_text(&l));
+    // The input, two bias updates, the loss; the softmax and one bias gradient; contractions.
+    assert_eq!(kinds(&l), [4, 0, 2, 5, 0, 0], "{}", crate::plan_text(&l));
     let copies = l.decisions.iter().filter(|d| d.verdict == "copied").count();
     assert_eq!(copies, 0, "every state is updated in place");
 }

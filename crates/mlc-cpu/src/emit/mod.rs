@@ -87,6 +87,10 @@ pub struct Emit<'a, 'b> {
     /// Where each axis stands; of the vector axis, lane 0.
     axes: Vec<Option<Value>>,
     pub vec_axis: Option<usize>,
+    /// How many elements the current four are after those that the vector axis stands at.
+    lane_shift: i64,
+    /// Row buffers of expressions.
+    buffers: Vec<Option<tiles::Buffer>>,
     /// Values known at this point of the code.
     memo: Vec<Option<Val>>,
     trail: Vec<usize>,
@@ -162,6 +166,8 @@ pub fn function(
         need: ScratchNeed::default(),
         axes: vec![None; body.axes().count()],
         vec_axis: None,
+        lane_shift: 0,
+        buffers: vec![None; body.exprs.len()],
         memo: vec![None; body.exprs.len()],
         trail: Vec::new(),
         accs: vec![None; body.reds.len()],
@@ -255,7 +261,7 @@ impl Emit<'_, '_> {
         if self.vec_axis != Some(a) {
             return Val::One(at);
         }
-        Val::Lanes(std::array::from_fn(|k| if k == 0 { at } else { self.b.ins().iadd_imm_s(at, k as i64) }))
+        Val::Lanes(std::array::from_fn(|k| self.b.ins().iadd_imm_s(at, self.lane_shift + k as i64)))
     }
 
     /// Where an axis stands: an i64.

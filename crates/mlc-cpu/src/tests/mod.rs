@@ -2,6 +2,7 @@
 //! results must be equal bit for bit (NaNs count as equal), faults included.
 
 mod contract;
+mod forms;
 mod loops;
 mod machine;
 mod plan;

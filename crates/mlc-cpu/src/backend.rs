@@ -1,23 +1,22 @@
-//! Plans to executables: each distinct kernel is compiled once.
+//! Plans to executables: kernels to units of code, equal ones compiled once ([`crate::store`]).
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mlc_diag::Diagnostic;
 use mlc_ir::loops::body::BodyBuilder;
-use mlc_ir::loops::{ArgId, CopyMap, Kernel, KernelKey, Kind, LoopBody, Plan, kernel_key};
+use mlc_ir::loops::{ArgId, CopyMap, Kernel, Kind, LoopBody, Plan};
 use mlc_ir::{Device, DeviceKind};
 use mlc_runtime::exec::{
     Backend, CompileStats, DeviceMemory, Executable, HostExecutable, HostKernel, HostMemory,
 };
 
-use rustc_hash::FxHashMap;
-
 use crate::features::CpuFeatures;
 use crate::gemm::{self, ContractKernel};
-use crate::jit::{self, Function, Source, Text, Unit};
+use crate::jit::{self, Generator, Source, Text, Unit};
 use crate::kernel::LoopKernel;
 use crate::shape::simplify;
+use crate::store::{CodeStore, Exported, ExportedFunction, Function};
 
 /// What to compile for.
 #[derive(Debug, Clone, Copy)]
@@ -27,15 +26,16 @@ pub struct CpuOptions {
     pub strict: bool,
 }
 
-/// Compiles plans for `cpu:N`.
-#[derive(Debug, Clone)]
+/// Compiles plans for `cpu:N`. Clones share the code that was compiled.
+#[derive(Clone)]
 pub struct CpuBackend {
     pub options: CpuOptions,
+    code: Arc<CodeStore>,
 }
 
 impl CpuBackend {
     pub fn new(options: CpuOptions) -> CpuBackend {
-        CpuBackend { options }
+        CpuBackend { options, code: Arc::default() }
     }
 
     /// For this machine as the environment limits it.
@@ -46,35 +46,51 @@ impl CpuBackend {
         Ok(CpuBackend::new(CpuOptions { features, strict }))
     }
 
-    /// Compiles kernels; equal ones once.
+    /// With the code of an artifact, and no other: nothing is ever compiled. The machine has
+    /// `options.features`.
+    ///
+    /// # Errors
+    /// Says what of the object is not as [`CpuBackend::export`] makes it.
+    pub fn with_code(
+        options: CpuOptions,
+        object: &[u8],
+        functions: &[ExportedFunction],
+    ) -> Result<CpuBackend, String> {
+        let code = CodeStore::import(object, functions, options.features)?;
+        Ok(CpuBackend { options, code: Arc::new(code) })
+    }
+
+    /// The code of these kernels, for an artifact.
+    ///
+    /// # Errors
+    /// Where they cannot be compiled, or no object be written for this machine.
+    pub fn export<'k>(&self, kernels: impl IntoIterator<Item = &'k Kernel>) -> Result<Exported, Diagnostic> {
+        let mut units = Vec::new();
+        for kernel in kernels {
+            self.form(kernel, &mut units);
+        }
+        self.code.export(&units, self.options.features)
+    }
+
+    /// Makes kernels runnable. Functions that are equal to others, of these kernels or of earlier ones, are not
+    /// compiled again.
     pub fn kernels(
         &self,
         kernels: &[Kernel],
     ) -> Result<(Vec<Arc<dyn HostKernel>>, CompileStats), Diagnostic> {
         let start = Instant::now();
-        let mut stats = CompileStats::default();
-        let mut first_of: FxHashMap<KernelKey, usize> = FxHashMap::default();
         let mut units = Vec::new();
-        let mut forms: Vec<Form> = Vec::new();
-        let mut form_of = Vec::with_capacity(kernels.len());
-        for kernel in kernels {
-            let next = forms.len();
-            let form = key(kernel).map_or(next, |key| *first_of.entry(key).or_insert(next));
-            form_of.push(form);
-            if form == next {
-                forms.push(self.form(kernel, &mut units));
-            } else {
-                stats.shared += 1;
-            }
-        }
-        let functions = jit::compile(&units, self.options.features)?;
-        for (unit, f) in units.iter().zip(&functions) {
-            stats.times.push((Arc::from(&*unit.name), f.time));
-            stats.code_bytes += f.code_bytes;
-        }
-        stats.kernels = forms.len();
-        let made: Vec<Arc<dyn HostKernel>> = forms.into_iter().map(|f| self.finish(f, &functions)).collect();
-        let all = form_of.into_iter().map(|i| made[i].clone()).collect();
+        let forms: Vec<Form> = kernels.iter().map(|k| self.form(k, &mut units)).collect();
+        let (functions, made) = self.code.functions(&units, self.options.features)?;
+        let name = |&(i, time): &(usize, Duration)| (Arc::from(&*units[i].name), time);
+        let mut stats = CompileStats {
+            functions: made.compiled.len(),
+            shared: units.len() - made.compiled.len(),
+            times: made.compiled.iter().map(name).collect(),
+            code_bytes: made.code_bytes,
+            ..CompileStats::default()
+        };
+        let all = forms.into_iter().map(|f| self.finish(f, &functions)).collect();
         stats.total = start.elapsed();
         Ok((all, stats))
     }
@@ -105,10 +121,11 @@ impl CpuBackend {
     pub fn text(&self, kernel: &Kernel, what: Text) -> Result<String, Diagnostic> {
         let mut units = Vec::new();
         self.form(kernel, &mut units);
+        let mut generator = Generator::new(jit::isa(self.options.features)?, self.options.features);
         let mut out = String::new();
         for unit in &units {
             out.push_str(&format!("; {}\n", unit.name));
-            out.push_str(&jit::text(unit, self.options.features, what)?);
+            out.push_str(&generator.text(unit, what)?);
             out.push('\n');
         }
         Ok(out)
@@ -130,12 +147,6 @@ pub(crate) fn unit(kernel: &Kernel) -> Option<Unit> {
     };
     let faults = !kernel.fault_sites().is_empty();
     Some(Unit { name: kernel.name.to_string(), source, args: kernel.args.clone(), site: 0, faults })
-}
-
-/// What kernels share code by; `None` for those that cannot. Fault sites are numbered as a kernel's expressions
-/// stand, of which the key says nothing: with several sites code is not shared.
-fn key(kernel: &Kernel) -> Option<KernelKey> {
-    (kernel.fault_sites().len() <= 1).then(|| kernel_key(kernel))
 }
 
 fn copy_body(kernel: &Kernel, c: &CopyMap) -> LoopBody {

@@ -3,7 +3,7 @@
 use mlc_runtime::exec::HostKernel;
 
 use crate::features::{CpuFeatures, Level};
-use crate::jit::Function;
+use crate::store::Function;
 
 /// A kernel that is one function.
 pub struct LoopKernel {

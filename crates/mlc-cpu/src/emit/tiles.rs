@@ -10,13 +10,14 @@
 //! vector width differs, which does not show.
 
 use cranelift::codegen::ir::condcodes::IntCC;
-use cranelift::codegen::ir::{AbiParam, InstBuilder, Signature, Value, types};
+use cranelift::codegen::ir::{InstBuilder, Value};
 use mlc_ir::DType;
 use mlc_ir::loops::{ExprId, ExprOp, Func};
 
 use super::Emit;
 use super::domain::Walk;
 use super::value::Val;
+use crate::symbols::Symbol;
 use crate::tile::{self, TILE};
 
 /// Slots that one loop may use: 16 KiB.
@@ -160,13 +161,8 @@ impl Emit<'_, '_> {
 
     /// Replaces the first slot by the function of the slots.
     fn call_tile(&mut self, func: Func, slots: &[Value], count: Value) {
-        let Some(code) = tile::code(func, self.cpu.level) else { return };
-        let mut signature = Signature::new(self.b.func.signature.call_conv);
-        signature.params = vec![AbiParam::new(types::I64); 4];
-        let signature = self.b.import_signature(signature);
-        let code = self.imm(code as usize as i64);
         let second = slots.get(1).copied().unwrap_or(slots[0]);
-        self.b.ins().call_indirect(signature, code, &[slots[0], slots[0], second, count]);
+        self.call(Symbol::Tile(func), &[slots[0], slots[0], second, count]);
     }
 }
 

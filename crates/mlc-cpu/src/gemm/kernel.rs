@@ -10,9 +10,10 @@ use mlc_runtime::exec::HostKernel;
 
 use super::{Gemm, Matrix, MatrixMut, Product, choose};
 use crate::features::CpuFeatures;
-use crate::jit::{Function, Source, Unit};
+use crate::jit::{Source, Unit};
 use crate::kernel::{ArgTable, call};
 use crate::shape::simplify;
+use crate::store::Function;
 
 /// A contraction taken apart: strides, and the functions to compile.
 #[derive(Debug)]

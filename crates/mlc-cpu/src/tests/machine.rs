@@ -7,6 +7,7 @@ use super::{A0, A1, Rng, check_filled, compile, fill, kernel, read, run, write};
 use crate::backend::{CpuBackend, CpuOptions};
 use crate::features::CpuFeatures;
 use crate::jit::Text;
+use crate::store::CodeStore;
 
 fn exp(n: u64) -> Kernel {
     let mut b = BodyBuilder::new(&[], &[n]);
@@ -45,7 +46,7 @@ fn modules_come_and_go() {
     for _ in 0..20 {
         let backend = CpuBackend::new(CpuOptions { features: CpuFeatures::detect(), strict: false });
         let (made, stats) = backend.kernels(&kernels).unwrap();
-        assert_eq!((made.len(), stats.kernels), (19, 19));
+        assert_eq!((made.len(), stats.functions), (19, 19));
         assert!(stats.code_bytes > 0 && stats.times.len() == 19);
         drop(made);
     }
@@ -67,7 +68,7 @@ fn chunks_in_any_order() {
         let len = k.args[0].len;
         let x = fill(&mut Rng::new(2), DType::F32, len);
         for features in CpuFeatures::available() {
-            let f = crate::jit::compile(std::slice::from_ref(&unit), features).unwrap().remove(0);
+            let f = CodeStore::default().functions(std::slice::from_ref(&unit), features).unwrap().0.remove(0);
             assert!(f.needs.chunks > 3, "{}", f.needs.chunks);
             let mut out = [vec![0u8; 4 * len as usize], vec![0u8; 4 * len as usize]];
             let mut call = |i: usize, chunks: std::ops::Range<u64>| {

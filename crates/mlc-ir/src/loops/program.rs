@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::kernel::{ArgId, Kernel, Prov};
 use crate::{DType, Device};
 
@@ -27,7 +29,7 @@ super::id!(
     ArenaId, "arena");
 
 /// One entry (`step`, `validate`, `forward`) for one binding of the dims.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct LoopProgram {
     pub name: Arc<str>,
     pub kernels: Vec<Kernel>,
@@ -37,7 +39,7 @@ pub struct LoopProgram {
     pub calls: Vec<Call>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Buffer {
     /// `[A-Za-z_][A-Za-z0-9_.]*`, unique in the program.
     pub name: Arc<str>,
@@ -49,7 +51,7 @@ pub struct Buffer {
     pub prov: Prov,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     /// Fed by the caller, under the buffer's name.
     Input,
@@ -63,13 +65,13 @@ pub enum Role {
 }
 
 /// The bytes of a constant buffer, little endian.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Const {
     pub dtype: DType,
     pub bytes: Arc<[u8]>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     pub kernel: KernelId,
     /// One for each argument of the kernel.
@@ -83,7 +85,7 @@ pub struct Call {
 }
 
 /// `buffer[offset .. offset + len]`, in elements. Concatenation and split are slices, never copies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BufferSlice {
     pub buffer: BufferId,
     pub offset: u64,
@@ -91,7 +93,7 @@ pub struct BufferSlice {
 }
 
 /// Where every buffer lies. Offsets are static: the peak is known before anything runs.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Plan {
     pub program: LoopProgram,
     pub arenas: Vec<Arena>,
@@ -101,7 +103,7 @@ pub struct Plan {
     pub scratch: Vec<u64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Arena {
     pub device: Device,
     pub kind: ArenaKind,
@@ -110,7 +112,7 @@ pub struct Arena {
     pub align: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ArenaKind {
     /// One layout shared by all programs of a compiled model.
     State,
@@ -123,7 +125,7 @@ pub enum ArenaKind {
 
 /// Bytes `[offset, offset + bytes)` of an arena, held from call `first` to call `last`, both inclusive.
 /// `None`: nothing in the program touches the buffer, or it is not the program's own (state, input, output).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Place {
     pub arena: ArenaId,
     pub offset: u64,

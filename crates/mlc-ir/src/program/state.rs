@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use mlc_diag::Span;
+use serde::{Deserialize, Serialize};
 
 use crate::loops::StateId;
 use crate::types::{DType, Device, Symbol, Type};
 
 /// One tensor of state. Its path is its name in graphs, checkpoints and weight files: `fc1.weight`,
 /// `critic.fc.bias`, `optimizer.m.fc1.weight`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StateDecl {
     pub path: Symbol,
     /// Dims are numbers.
@@ -20,7 +21,7 @@ pub struct StateDecl {
     pub span: Span,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum StateKind {
     /// Trained, unless the optimizer map says frozen.
     Param,
@@ -53,7 +54,7 @@ pub mod system {
 /// Where every state lies: one layout, made before any entry is planned and shared by all entries and
 /// bindings. States keep their order; each begins at a multiple of [`StateLayout::ALIGN`] bytes of its
 /// device's arena.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StateLayout {
     slots: Vec<StateSlot>,
     index: BTreeMap<Symbol, StateId>,
@@ -61,7 +62,7 @@ pub struct StateLayout {
 }
 
 /// One state's place.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StateSlot {
     pub path: Symbol,
     pub dtype: DType,

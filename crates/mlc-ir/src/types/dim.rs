@@ -14,13 +14,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// A dim name, unique within one graph.
 pub type Symbol = Arc<str>;
 
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Dim(Repr);
 
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 enum Repr {
     Const(i64),
     Poly(Arc<Poly>),
@@ -28,7 +30,7 @@ enum Repr {
 }
 
 /// What a monomial multiplies.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Atom {
     Sym(Symbol),
     /// Floor quotient of two dims that does not divide evenly as polynomials.
@@ -41,7 +43,7 @@ pub enum Atom {
 type Monomial = Vec<(Atom, u32)>;
 
 /// Sum of `coefficient * monomial`; no zero coefficients, never only a constant.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 struct Poly {
     terms: BTreeMap<Monomial, i64>,
 }

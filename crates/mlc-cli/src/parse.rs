@@ -139,11 +139,15 @@ fn compiler_without_dims(a: &ModelArgs) -> Result<Compiler, Error> {
     if let Some(m) = &a.model {
         compiler = compiler.model(m);
     }
-    if a.threads == Some(0) {
-        return Err(usage(
-            "`--threads 0`: at least one thread is needed",
-            "leave the option out to use all cores",
-        ));
+    match a.threads {
+        Some(0) => {
+            return Err(usage(
+                "`--threads 0`: at least one thread is needed",
+                "leave the option out to use all cores",
+            ));
+        }
+        Some(n) => compiler = compiler.threads(n),
+        None => {}
     }
     Ok(compiler)
 }

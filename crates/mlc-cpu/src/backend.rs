@@ -1,5 +1,6 @@
 //! Plans to executables: kernels to units of code, equal ones compiled once ([`crate::store`]).
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,13 +9,16 @@ use mlc_ir::loops::body::BodyBuilder;
 use mlc_ir::loops::{ArgId, CopyMap, Kernel, Kind, LoopBody, Plan};
 use mlc_ir::{Device, DeviceKind};
 use mlc_runtime::exec::{
-    Backend, CompileStats, DeviceMemory, Executable, HostExecutable, HostKernel, HostMemory,
+    Backend, CompileStats, DeviceMemory, Executable, HostExecutable, HostKernel, HostMemory, Phase, Pool,
+    ScratchNeed,
 };
 
+use crate::emit;
 use crate::features::CpuFeatures;
 use crate::gemm::{self, ContractKernel};
 use crate::jit::{self, Generator, Source, Text, Unit};
 use crate::kernel::LoopKernel;
+use crate::schedule::{self, Costs, Part, Schedule};
 use crate::shape::simplify;
 use crate::store::{CodeStore, Exported, ExportedFunction, Function};
 
@@ -24,6 +28,21 @@ pub struct CpuOptions {
     pub features: CpuFeatures,
     /// Every contraction in the canonical order.
     pub strict: bool,
+    /// Threads that share the work of a call. They change no bit of any result.
+    pub threads: usize,
+    /// What decides how kernels are cut into chunks; no more than the threads does it change a result.
+    pub costs: Costs,
+}
+
+impl CpuOptions {
+    /// All threads that the process may use.
+    pub fn new(features: CpuFeatures, strict: bool) -> CpuOptions {
+        CpuOptions { features, strict, threads: Pool::available(), costs: Costs::default() }
+    }
+
+    pub fn threads(self, threads: usize) -> CpuOptions {
+        CpuOptions { threads, ..self }
+    }
 }
 
 /// Compiles plans for `cpu:N`. Clones share the code that was compiled.
@@ -31,19 +50,27 @@ pub struct CpuOptions {
 pub struct CpuBackend {
     pub options: CpuOptions,
     code: Arc<CodeStore>,
+    /// The threads of everything that is compiled here; they start when first needed.
+    pool: Arc<Pool>,
 }
 
 impl CpuBackend {
     pub fn new(options: CpuOptions) -> CpuBackend {
-        CpuBackend { options, code: Arc::default() }
+        CpuBackend { options, code: Arc::default(), pool: Arc::new(Pool::new(options.threads)) }
     }
 
-    /// For this machine as the environment limits it.
-    pub fn from_env(strict: bool) -> Result<CpuBackend, Diagnostic> {
+    /// For this machine as the environment limits it; `threads`: all that the process may use, unless given.
+    pub fn from_env(strict: bool, threads: Option<usize>) -> Result<CpuBackend, Diagnostic> {
         let features = CpuFeatures::from_env().map_err(|e| {
             Diagnostic::error("E0804", e).hint("unset the variable, or name an instruction set that is there")
         })?;
-        Ok(CpuBackend::new(CpuOptions { features, strict }))
+        let options = CpuOptions::new(features, strict);
+        Ok(CpuBackend::new(threads.map_or(options, |n| options.threads(n))))
+    }
+
+    /// The threads that run what is compiled here.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
     }
 
     /// With the code of an artifact, and no other: nothing is ever compiled. The machine has
@@ -57,7 +84,7 @@ impl CpuBackend {
         functions: &[ExportedFunction],
     ) -> Result<CpuBackend, String> {
         let code = CodeStore::import(object, functions, options.features)?;
-        Ok(CpuBackend { options, code: Arc::new(code) })
+        Ok(CpuBackend { code: Arc::new(code), ..CpuBackend::new(options) })
     }
 
     /// The code of these kernels, for an artifact.
@@ -103,14 +130,18 @@ impl CpuBackend {
             units.append(&mut parts.units);
             return Form::Contract { parts: Box::new(parts), units: first..units.len() };
         }
-        units.extend(unit(kernel));
-        Form::Loop { unit: first }
+        let form = LoopForm::of(kernel, &self.options.costs);
+        units.extend(form.units(kernel));
+        Form::Loop { form: Box::new(form), units: first..units.len() }
     }
 
     fn finish(&self, form: Form, functions: &[Function]) -> Arc<dyn HostKernel> {
         let cpu = self.options.features;
         match form {
-            Form::Loop { unit } => Arc::new(LoopKernel { function: functions[unit].clone(), cpu }),
+            Form::Loop { form, units } => {
+                let phases = form.schedule.phases().collect();
+                Arc::new(LoopKernel::new(phases, form.scratch(), functions[units].to_vec(), cpu))
+            }
             Form::Contract { parts, units } => {
                 Arc::new(ContractKernel::new(*parts, functions[units].to_vec(), cpu))
             }
@@ -120,9 +151,12 @@ impl CpuBackend {
     /// The CLIF or machine code of a kernel's functions.
     pub fn text(&self, kernel: &Kernel, what: Text) -> Result<String, Diagnostic> {
         let mut units = Vec::new();
-        self.form(kernel, &mut units);
+        let form = self.form(kernel, &mut units);
         let mut generator = Generator::new(jit::isa(self.options.features)?, self.options.features);
         let mut out = String::new();
+        if let Form::Loop { form, .. } = &form {
+            out.push_str(&format!("; {}: {}\n", kernel.name, form.schedule));
+        }
         for unit in &units {
             out.push_str(&format!("; {}\n", unit.name));
             out.push_str(&generator.text(unit, what)?);
@@ -133,20 +167,59 @@ impl CpuBackend {
 }
 
 enum Form {
-    Loop { unit: usize },
-    Contract { parts: Box<gemm::Parts>, units: std::ops::Range<usize> },
+    Loop { form: Box<LoopForm>, units: Range<usize> },
+    Contract { parts: Box<gemm::Parts>, units: Range<usize> },
 }
 
-/// The one function of a kernel that is no contraction.
-pub(crate) fn unit(kernel: &Kernel) -> Option<Unit> {
-    let source = match &kernel.kind {
-        Kind::Loop(body) => Source::Body(simplify(body)),
-        Kind::ScatterAdd(s) => Source::Scatter(s.clone()),
-        Kind::Copy(c) => Source::Body(simplify(&copy_body(kernel, c))),
-        Kind::Contract(_) => return None,
-    };
-    let faults = !kernel.fault_sites().is_empty();
-    Some(Unit { name: kernel.name.to_string(), source, args: kernel.args.clone(), site: 0, faults })
+/// A kernel that is no contraction: its simplified source, cut up.
+struct LoopForm {
+    source: Source,
+    schedule: Schedule,
+}
+
+impl LoopForm {
+    fn of(kernel: &Kernel, costs: &Costs) -> LoopForm {
+        let source = match &kernel.kind {
+            Kind::Loop(body) => Source::Body(simplify(body)),
+            Kind::ScatterAdd(s) => Source::Scatter(s.clone()),
+            Kind::Copy(c) => Source::Body(simplify(&copy_body(kernel, c))),
+            // Contractions have a form of their own.
+            Kind::Contract(_) => Source::Body(LoopBody::default()),
+        };
+        let schedule = match &source {
+            Source::Body(body) => schedule::of_body(body, &kernel.args, costs),
+            Source::Scatter(s) => schedule::of_scatter(s, &kernel.args, costs),
+        };
+        LoopForm { source, schedule }
+    }
+
+    fn scratch(&self) -> ScratchNeed {
+        match &self.source {
+            Source::Body(body) => emit::scratch(body, &self.schedule),
+            Source::Scatter(_) => ScratchNeed::default(),
+        }
+    }
+
+    /// Bytes that a call needs in all.
+    fn scratch_bytes(&self, threads: usize) -> u64 {
+        let phases: Vec<_> = self.schedule.phases().collect();
+        self.scratch().bytes_for(&phases, threads)
+    }
+
+    /// One function for each phase.
+    fn units(&self, kernel: &Kernel) -> Vec<Unit> {
+        let faults = !kernel.fault_sites().is_empty();
+        let several = self.schedule.parts.len() > 1;
+        let unit = |(i, (part, _)): (usize, &(Part, Phase))| Unit {
+            name: if several { format!("{}.{i}", kernel.name) } else { kernel.name.to_string() },
+            source: self.source.clone(),
+            part: *part,
+            args: kernel.args.clone(),
+            site: 0,
+            faults,
+        };
+        self.schedule.parts.iter().enumerate().map(unit).collect()
+    }
 }
 
 fn copy_body(kernel: &Kernel, c: &CopyMap) -> LoopBody {
@@ -171,14 +244,13 @@ impl Backend for CpuBackend {
 
     fn scratch_bytes(&self, kernel: &Kernel) -> u64 {
         match &kernel.kind {
-            Kind::Loop(body) => crate::emit::scratch_bytes(body),
             Kind::Contract(c) => gemm::parts(kernel, c, self.options.strict).scratch_bytes(),
-            Kind::ScatterAdd(_) | Kind::Copy(_) => 0,
+            _ => LoopForm::of(kernel, &self.options.costs).scratch_bytes(self.options.threads.max(1)),
         }
     }
 
     fn compile(&self, plan: Arc<Plan>) -> Result<Arc<dyn Executable>, Diagnostic> {
         let (kernels, stats) = self.kernels(&plan.program.kernels)?;
-        Ok(Arc::new(HostExecutable::new(plan, kernels, stats)?))
+        Ok(Arc::new(HostExecutable::new(plan, kernels, stats, self.pool.clone())?))
     }
 }

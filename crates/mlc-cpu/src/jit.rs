@@ -21,10 +21,11 @@ use serde::Serialize;
 use crate::emit::{self, Needs, Work};
 use crate::features::{CpuFeatures, Level};
 use crate::link::{Piece, Reloc};
+use crate::schedule::Part;
 use crate::symbols::Symbol;
 
-/// A compiled function: argument pointers, a range of chunks, working memory.
-pub type KernelFn = unsafe extern "C" fn(*const *mut u8, u64, u64, *mut u8);
+/// A compiled function: argument pointers, a range of chunks, working memory of the call and of the thread.
+pub type KernelFn = unsafe extern "C" fn(*const *mut u8, u64, u64, *mut u8, *mut u8);
 
 /// What one function computes.
 #[derive(Debug, Clone, Serialize)]
@@ -38,6 +39,8 @@ pub enum Source {
 pub struct Unit {
     pub name: String,
     pub source: Source,
+    /// What of it the function does.
+    pub part: Part,
     pub args: Vec<Arg>,
     /// Number of the first fault site.
     pub site: u64,
@@ -56,7 +59,7 @@ impl Unit {
     /// # Errors
     /// None that can be met: the encoding goes to memory.
     pub fn key(&self) -> Result<UnitKey, Diagnostic> {
-        let Unit { name: _, source, args, site, faults } = self;
+        let Unit { name: _, source, part, args, site, faults } = self;
         let mut source = source.clone();
         match &mut source {
             Source::Body(body) => body.clear_prov(),
@@ -64,7 +67,7 @@ impl Unit {
         }
         let seen = |a: &Arg| (a.dtype, a.len, a.mode, a.align, a.may_alias);
         let args: Vec<_> = args.iter().map(seen).collect();
-        let bytes = postcard::to_allocvec(&(source, args, site, faults))
+        let bytes = postcard::to_allocvec(&(source, part, args, site, faults))
             .map_err(|e| Diagnostic::bug(format!("@{} has no key: {e}", self.name)))?;
         Ok(UnitKey(*blake3::hash(&bytes).as_bytes()))
     }
@@ -132,7 +135,7 @@ impl Generator {
         self.context.clear();
         let func = &mut self.context.func;
         func.signature.call_conv = self.isa.default_call_conv();
-        for _ in 0..4 {
+        for _ in 0..5 {
             func.signature.params.push(AbiParam::new(types::I64));
         }
         let mut builder = FunctionBuilder::new(func, &mut self.builder);
@@ -140,7 +143,7 @@ impl Generator {
             Source::Body(body) => Work::Body(body),
             Source::Scatter(scatter) => Work::Scatter(scatter),
         };
-        let needs = emit::function(&mut builder, work, &unit.args, unit.site, unit.faults, self.cpu);
+        let needs = emit::function(&mut builder, work, unit.part, &unit.args, unit.site, unit.faults, self.cpu);
         builder.finalize(self.isa.frontend_config());
         debug_assert!(!self.has_addresses(), "@{} holds an address: use a symbol", unit.name);
         needs

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`features`] | instruction sets, found at run time |
 //! | `shape` | merges axes |
+//! | `schedule` | cuts kernels into phases and chunks |
 //! | `emit` | bodies to CLIF |
 //! | [`jit`] | CLIF to machine code |
 //! | `link`, `symbols` | machine code into memory; what it may call |
@@ -26,6 +27,7 @@ pub mod jit;
 mod kernel;
 mod link;
 mod object;
+mod schedule;
 mod shape;
 pub mod store;
 mod symbols;
@@ -34,6 +36,7 @@ mod tile;
 pub use backend::{CpuBackend, CpuOptions};
 pub use features::{CpuFeatures, Level};
 pub use jit::Text;
+pub use schedule::Costs;
 pub use store::{Exported, ExportedFunction};
 
 #[cfg(test)]

@@ -43,8 +43,7 @@ pub fn load(a: &ModelArgs) -> Result<Program, Error> {
     if let Some((option, _)) = given.iter().find(|g| g.1) {
         return Err(fixed(option));
     }
-    let dims = a.dims.iter().map(|text| parse::dim(text).map(|(name, n)| (name.into(), n)));
-    Program::load_with_dims(&a.file, &dims.collect::<Result<Binding, _>>()?)
+    parse::compiler(a)?.load(&a.file)
 }
 
 fn fixed(option: &str) -> Error {

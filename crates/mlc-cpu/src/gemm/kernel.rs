@@ -1,17 +1,20 @@
 //! A contraction as a kernel: operands, product, epilogue.
 
+use std::ops::Range;
+
 use mlc_ir::DType;
 use mlc_ir::loops::body::index_data;
 use mlc_ir::loops::{
     Arg, ArgId, Axis, AxisId, Contraction, ExprId, ExprOp, Index, Kernel, Lit, Load, LoopBody, Mode, Operand,
     Store,
 };
-use mlc_runtime::exec::HostKernel;
+use mlc_runtime::exec::{HostKernel, Phase, ScratchNeed, Workspace};
 
 use super::{Gemm, Matrix, MatrixMut, Product, choose};
 use crate::features::CpuFeatures;
 use crate::jit::{Source, Unit};
 use crate::kernel::{ArgTable, call};
+use crate::schedule::Part;
 use crate::shape::simplify;
 use crate::store::Function;
 
@@ -132,12 +135,7 @@ impl Parts {
 }
 
 /// The operand as a matrix in an argument, if it is one as it stands.
-fn plain(
-    kernel: &Kernel,
-    c: &Contraction,
-    o: &Operand,
-    own: std::ops::Range<usize>,
-) -> Option<(ArgId, View)> {
+fn plain(kernel: &Kernel, c: &Contraction, o: &Operand, own: Range<usize>) -> Option<(ArgId, View)> {
     let load = o.as_load()?;
     if load.guard.is_some() || kernel.arg(load.arg).dtype != c.acc {
         return None;
@@ -148,18 +146,12 @@ fn plain(
 }
 
 /// The index as a strided view, if its rows and its columns each have one stride.
-fn view(
-    index: &Index,
-    axes: &[Axis],
-    batch: usize,
-    rows: std::ops::Range<usize>,
-    cols: std::ops::Range<usize>,
-) -> Option<View> {
+fn view(index: &Index, axes: &[Axis], batch: usize, rows: Range<usize>, cols: Range<usize>) -> Option<View> {
     if !index.is_affine() {
         return None;
     }
     let coef = |a: usize| index.coef(AxisId(a as u32));
-    let one_stride = |range: std::ops::Range<usize>| {
+    let one_stride = |range: Range<usize>| {
         let mut stride: Option<i64> = None;
         let mut expect = 0i64;
         for a in range.rev().filter(|&a| axes[a].extent != 1) {
@@ -185,7 +177,7 @@ fn packing(
     kernel: &Kernel,
     c: &Contraction,
     o: &Operand,
-    other: std::ops::Range<usize>,
+    other: Range<usize>,
     site: u64,
     faults: bool,
 ) -> Unit {
@@ -199,7 +191,14 @@ fn packing(
     body.stores = vec![Store { arg, index, value: o.value, guard: None, prov: 0 }];
     let mut args = kernel.args.clone();
     args.push(Arg::new("packed", c.acc, extents.iter().product(), Mode::Write));
-    Unit { name: format!("{}.pack", kernel.name), source: Source::Body(simplify(&body)), args, site, faults }
+    Unit {
+        name: format!("{}.pack", kernel.name),
+        source: Source::Body(simplify(&body)),
+        part: Part::Whole,
+        args,
+        site,
+        faults,
+    }
 }
 
 /// The unit that runs the epilogue over products in memory.
@@ -219,6 +218,7 @@ fn epilogue(kernel: &Kernel, c: &Contraction, site: u64, faults: bool) -> Unit {
     Unit {
         name: format!("{}.epilogue", kernel.name),
         source: Source::Body(simplify(&body)),
+        part: Part::Whole,
         args,
         site,
         faults,
@@ -249,6 +249,7 @@ pub struct ContractKernel {
     cpu: CpuFeatures,
     /// Bytes from the start of the working memory.
     layout: Layout,
+    phases: [Phase; 1],
 }
 
 #[derive(Debug, Default)]
@@ -264,7 +265,7 @@ impl ContractKernel {
     /// `functions`: the compiled units of the parts.
     pub fn new(parts: Parts, functions: Vec<Function>, cpu: CpuFeatures) -> ContractKernel {
         let layout = parts.layout();
-        ContractKernel { parts, functions, cpu, layout }
+        ContractKernel { parts, functions, cpu, layout, phases: [Phase::whole(0)] }
     }
 
     /// The name of the multiplication, for reports.
@@ -334,8 +335,17 @@ fn dot(extents: &[u64], strides: &[i64], b: u64) -> i64 {
 }
 
 impl HostKernel for ContractKernel {
-    unsafe fn run(&self, args: *const *mut u8, scratch: *mut u8) {
+    fn phases(&self) -> &[Phase] {
+        &self.phases
+    }
+
+    fn scratch(&self) -> ScratchNeed {
+        ScratchNeed { shared: self.layout.total as u64, own: 0 }
+    }
+
+    unsafe fn run(&self, _: usize, _: Range<u64>, args: *const *mut u8, memory: Workspace) {
         let p = &self.parts;
+        let scratch = memory.shared;
         let mut functions = self.functions.iter();
         // SAFETY: `scratch` has what `layout` took; the tables have what each unit asks for.
         unsafe {
@@ -343,17 +353,14 @@ impl HostKernel for ContractKernel {
             for (side, at) in [(&p.lhs, self.layout.lhs), (&p.rhs, self.layout.rhs)] {
                 if let (Side::Packed { .. }, Some(f)) = (side, functions.clone().next()) {
                     functions.next();
-                    call(f, self.cpu, table.with(scratch.add(at)), scratch);
+                    call(f, self.cpu, 0..f.needs.chunks, table.with(scratch.add(at)), memory);
                 }
             }
             self.multiply(args, scratch);
             if let Some(f) = functions.next() {
-                call(f, self.cpu, table.with(scratch.add(self.layout.product)), scratch);
+                let product = scratch.add(self.layout.product);
+                call(f, self.cpu, 0..f.needs.chunks, table.with(product), memory);
             }
         }
-    }
-
-    fn scratch_bytes(&self) -> u64 {
-        self.layout.total as u64
     }
 }

@@ -187,6 +187,7 @@ impl ArtifactBuilder {
             trains,
             device: program.device(),
             strict: program.backend().options.strict,
+            costs: program.backend().options.costs,
             dims: self.single_dims(),
             folder,
             functions: vec![],

@@ -36,19 +36,7 @@ impl Program {
     /// # Errors
     /// What is no artifact, is damaged, or was made by another build or for another machine.
     pub fn load(path: impl AsRef<Path>) -> Result<Program, Error> {
-        Program::load_with_dims(path, &Binding::new())
-    }
-
-    /// [`Program::load`], with sizes for dims that no input binds.
-    ///
-    /// # Errors
-    /// As [`Program::load`].
-    pub fn load_with_dims(path: impl AsRef<Path>, dims: &Binding) -> Result<Program, Error> {
-        let path = path.as_ref();
-        // Its own bytes are wanted, so there is nothing to keep unpacked.
-        let bytes = files::read_bytes(path, &Cache::disabled()).map_err(Error::plain)?;
-        let folder = folders::absolute(path.parent().unwrap_or(Path::new("")));
-        load(&path.display().to_string(), &bytes, &folder, dims).map_err(Error::plain)
+        Compiler::new().load(path)
     }
 
     /// Was this program read from an artifact?
@@ -57,17 +45,42 @@ impl Program {
     }
 }
 
+impl Compiler {
+    /// [`Program::load`] with these options, of which dims and threads count: all else is as it was compiled.
+    ///
+    /// # Errors
+    /// As [`Program::load`].
+    pub fn load(&self, path: impl AsRef<Path>) -> Result<Program, Error> {
+        let path = path.as_ref();
+        // Its own bytes are wanted, so there is nothing to keep unpacked.
+        let bytes = files::read_bytes(path, &Cache::disabled()).map_err(Error::plain)?;
+        let folder = folders::absolute(path.parent().unwrap_or(Path::new("")));
+        load(&path.display().to_string(), &bytes, &folder, self).map_err(Error::plain)
+    }
+}
+
 /// An artifact's program, from its bytes; errors call it `name`, and it lies in `folder`.
-pub(super) fn load(name: &str, bytes: &Bytes, folder: &Path, dims: &Binding) -> Result<Program, Diagnostic> {
+pub(super) fn load(
+    name: &str,
+    bytes: &Bytes,
+    folder: &Path,
+    options: &Compiler,
+) -> Result<Program, Diagnostic> {
     let file = container::read(name, bytes)?;
     let mut manifest: Manifest =
         postcard::from_bytes(&file.manifest).map_err(|e| damaged(name, &format!("its manifest: {e}")))?;
-    let options = CpuOptions { features: file.features, strict: manifest.strict };
-    let backend = CpuBackend::with_code(options, &file.object, &manifest.functions);
+    let cpu = CpuOptions { costs: manifest.costs, ..CpuOptions::new(file.features, manifest.strict) };
+    let cpu = options.threads.map_or(cpu, |n| cpu.threads(n));
+    let backend = CpuBackend::with_code(cpu, &file.object, &manifest.functions);
     let backend = backend.map_err(|what| damaged(name, &format!("its object code: {what}")))?;
     folders::choose(&mut manifest.trains, &manifest.folder, folder);
-    let mut compiler = Compiler::new().target(crate::Target::Cpu).strict(manifest.strict);
-    compiler.dims = dims.clone();
+    let options = Compiler {
+        target: crate::Target::Cpu,
+        dims: options.dims.clone(),
+        strict: manifest.strict,
+        threads: options.threads,
+        ..Compiler::new()
+    };
     let records = std::mem::take(&mut manifest.bound);
     let key = |r: &BoundRecord| (r.entry.clone(), r.binding.clone());
     let loaded = Loaded {
@@ -81,7 +94,7 @@ pub(super) fn load(name: &str, bytes: &Bytes, folder: &Path, dims: &Binding) -> 
     Ok(Program::of(Inner {
         sources: ir.sources.clone(),
         ir,
-        options: compiler,
+        options,
         device: manifest.device,
         backend: Arc::new(backend),
         layout: manifest.layout,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mlc_cpu::ExportedFunction;
+use mlc_cpu::{Costs, ExportedFunction};
 use mlc_diag::{SourceMap, Span};
 use mlc_ir::graph::Graph;
 use mlc_ir::loops::Plan;
@@ -23,6 +23,8 @@ pub struct Manifest {
     pub trains: Vec<Train>,
     pub device: Device,
     pub strict: bool,
+    /// What the kernels were cut up by: cut another way they would be other functions.
+    pub costs: Costs,
     /// Sizes of dims that no input binds and of which there is one only.
     pub dims: Binding,
     /// The folder that the artifact was written into.

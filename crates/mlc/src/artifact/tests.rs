@@ -52,7 +52,7 @@ fn artifact() -> Vec<u8> {
 
 fn read(bytes: &[u8]) -> Result<Program, Diagnostic> {
     let bytes = Bytes::from(AlignedBuf::copy_of(bytes).unwrap());
-    load("net.mlgx", &bytes, Path::new("/"), &Binding::new())
+    load("net.mlgx", &bytes, Path::new("/"), &Compiler::new())
 }
 
 fn forward(program: &Program, ids: &[i64]) -> Result<Results, Error> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mlc::diag::Diagnostic;
-use mlc::ir::{Binding, Device};
 use mlc::ir::loops::{ArenaKind, Plan};
+use mlc::ir::{Binding, Device};
 use mlc::{Error, Program};
 
 use crate::text;

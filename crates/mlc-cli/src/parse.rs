@@ -25,9 +25,8 @@ pub fn pair<'a>(option: &str, text: &'a str) -> Result<(&'a str, &'a str), Error
 /// `--dim batch=1,64`: the sizes of one dim, at least one.
 pub fn sizes(text: &str) -> Result<(&str, Vec<i64>), Error> {
     let (name, value) = pair("dim", text)?;
-    let bad = |size: &str| {
-        usage(format!("`--dim {text}`: `{size}` is not a dim"), "dims are whole numbers from 0")
-    };
+    let bad =
+        |size: &str| usage(format!("`--dim {text}`: `{size}` is not a dim"), "dims are whole numbers from 0");
     let size = |s: &str| s.parse::<i64>().ok().filter(|n| *n >= 0).ok_or_else(|| bad(s));
     Ok((name, value.split(',').map(size).collect::<Result<_, _>>()?))
 }

@@ -19,7 +19,7 @@ use mlc_ir::loops::{Arg, LoopBody, Scatter};
 use serde::Serialize;
 
 use crate::emit::{self, Needs, Work};
-use crate::features::{CpuFeatures, Level};
+use crate::features::CpuFeatures;
 use crate::link::{Piece, Reloc};
 use crate::schedule::Part;
 use crate::symbols::Symbol;
@@ -143,7 +143,8 @@ impl Generator {
             Source::Body(body) => Work::Body(body),
             Source::Scatter(scatter) => Work::Scatter(scatter),
         };
-        let needs = emit::function(&mut builder, work, unit.part, &unit.args, unit.site, unit.faults, self.cpu);
+        let needs =
+            emit::function(&mut builder, work, unit.part, &unit.args, unit.site, unit.faults, self.cpu);
         builder.finalize(self.isa.frontend_config());
         debug_assert!(!self.has_addresses(), "@{} holds an address: use a symbol", unit.name);
         needs

@@ -71,7 +71,7 @@ pub struct SourceMap {
 struct Text {
     name: String,
     path: Option<PathBuf>,
-    text: Arc<str>,
+    text: String,
 }
 
 impl From<Vec<Text>> for SourceMap {
@@ -86,7 +86,10 @@ impl From<Vec<Text>> for SourceMap {
 
 impl From<SourceMap> for Vec<Text> {
     fn from(map: SourceMap) -> Vec<Text> {
-        map.sources.into_iter().map(|s| Text { name: s.name, path: s.path, text: s.text }).collect()
+        map.sources
+            .into_iter()
+            .map(|s| Text { name: s.name, path: s.path, text: s.text.to_string() })
+            .collect()
     }
 }
 

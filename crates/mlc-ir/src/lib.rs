@@ -14,7 +14,7 @@ pub mod loops;
 pub mod lower;
 pub mod op;
 pub mod program;
-mod small;
+pub mod serial;
 pub mod testing;
 pub mod types;
 

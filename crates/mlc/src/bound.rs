@@ -24,6 +24,7 @@ pub(crate) type Key = (String, Binding);
 /// A tensor that goes in or comes out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Port {
+    #[serde(with = "mlc_ir::serial::shared")]
     pub name: Symbol,
     pub dtype: DType,
     pub shape: Vec<usize>,

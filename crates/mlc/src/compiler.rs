@@ -304,7 +304,8 @@ impl Program {
     /// # Errors
     /// As [`Program::bind`]; a program from an artifact has no graphs to lower.
     pub fn lower(&self, name: &str, binding: &Binding) -> Result<Lowered, Error> {
-        let lowered = self.source_entry(name).map_err(Diagnostics::from).and_then(|e| lower(self, e, binding));
+        let lowered =
+            self.source_entry(name).map_err(Diagnostics::from).and_then(|e| lower(self, e, binding));
         lowered.map(|l| l.1).map_err(|ds| self.error(ds))
     }
 

@@ -135,7 +135,8 @@ fn data_is_found_beside_a_moved_artifact_or_where_it_was() {
 #[test]
 fn an_artifact_is_as_it_was_compiled() {
     let f = compiled();
-    for option in ["--strict", "--model Net", "--transfers explicit", "--device left=cpu:1", "--target cuda"] {
+    for option in ["--strict", "--model Net", "--transfers explicit", "--device left=cpu:1", "--target cuda"]
+    {
         f.mlc(&format!("run net.mlgx {option}")).fails(2, "E0912", &["compiled"]);
     }
     f.mlc("run net.mlgx --memory-limit 100").fails(1, "E0520", &[]);

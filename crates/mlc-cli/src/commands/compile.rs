@@ -23,7 +23,10 @@ pub fn run(a: &CompileArgs, show: &Show) -> Result<u8, Error> {
         a.emit.iter().map(|k| k.parse().map_err(Error::plain)).collect::<Result<_, _>>()?;
     if let Some(path) = &a.output {
         if !kinds.is_empty() {
-            return Err(parse::usage("`--emit` and `-o` at once", "print the forms with a command of their own"));
+            return Err(parse::usage(
+                "`--emit` and `-o` at once",
+                "print the forms with a command of their own",
+            ));
         }
         return artifact::write(a, path, show);
     }

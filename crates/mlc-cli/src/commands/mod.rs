@@ -28,7 +28,9 @@ fn compiled(a: &ModelArgs, compiler: Compiler, show: &Show) -> Result<Program, E
     if artifact::is_one(&a.file) {
         let title = format!("`{}` is an artifact, not a source", a.file.display());
         let d = Diagnostic::error("E0744", title);
-        return Err(Error::plain(d.hint("use the .mlg file that it was made from; only `mlc run` runs artifacts")));
+        return Err(Error::plain(
+            d.hint("use the .mlg file that it was made from; only `mlc run` runs artifacts"),
+        ));
     }
     let program = compiler.compile_file(&a.file)?;
     show.diagnostics(program.warnings(), program.sources());

@@ -57,8 +57,8 @@ pub enum ExprOp {
     Acc(RedId),
     /// Contraction epilogues only: the finished dot product of this element.
     Product,
-    Prim(Prim, #[serde(with = "crate::small")] SmallVec<[ExprId; 3]>),
-    Fn(Func, #[serde(with = "crate::small")] SmallVec<[ExprId; 3]>),
+    Prim(Prim, #[serde(with = "crate::serial::small")] SmallVec<[ExprId; 3]>),
+    Fn(Func, #[serde(with = "crate::serial::small")] SmallVec<[ExprId; 3]>),
 }
 
 /// Reduces `value` over C to a scalar of the row, by the tree R4. The result has dtype `acc`, ArgMax and

@@ -26,7 +26,7 @@ impl AxisId {
 /// Element offset = `offset` + sum of coefficient * atom, in i64.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Index {
-    #[serde(with = "crate::small")]
+    #[serde(with = "crate::serial::small")]
     pub terms: SmallVec<[(i64, Atom); 4]>,
     pub offset: i64,
 }

@@ -17,6 +17,7 @@ super::id!(
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Kernel {
     /// `[A-Za-z_][A-Za-z0-9_.]*`. Names are for people: they are not hashed and need not be unique.
+    #[serde(with = "crate::serial::shared")]
     pub name: Arc<str>,
     pub args: Vec<Arg>,
     pub kind: Kind,
@@ -27,6 +28,7 @@ pub struct Kernel {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Arg {
     /// As a kernel's name; unique in the kernel. Not hashed.
+    #[serde(with = "crate::serial::shared")]
     pub name: Arc<str>,
     pub dtype: DType,
     /// Elements.
@@ -108,6 +110,7 @@ pub struct CopyMap {
 pub struct Prov {
     pub span: Span,
     /// Scope path, `blocks.3.attn`.
+    #[serde(with = "crate::serial::shared")]
     pub scope: Arc<str>,
     /// Graph node.
     pub node: u32,

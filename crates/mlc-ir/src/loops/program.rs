@@ -31,6 +31,7 @@ super::id!(
 /// One entry (`step`, `validate`, `forward`) for one binding of the dims.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct LoopProgram {
+    #[serde(with = "crate::serial::shared")]
     pub name: Arc<str>,
     pub kernels: Vec<Kernel>,
     pub buffers: Vec<Buffer>,
@@ -42,6 +43,7 @@ pub struct LoopProgram {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Buffer {
     /// `[A-Za-z_][A-Za-z0-9_.]*`, unique in the program.
+    #[serde(with = "crate::serial::shared")]
     pub name: Arc<str>,
     pub dtype: DType,
     /// Elements.
@@ -68,6 +70,7 @@ pub enum Role {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Const {
     pub dtype: DType,
+    #[serde(with = "crate::serial::shared")]
     pub bytes: Arc<[u8]>,
 }
 

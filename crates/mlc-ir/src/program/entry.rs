@@ -39,6 +39,7 @@ pub enum EntryKind {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InputDecl {
+    #[serde(with = "crate::serial::shared")]
     pub name: Symbol,
     /// With dim names still free.
     pub ty: Type,

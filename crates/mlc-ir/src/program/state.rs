@@ -12,11 +12,13 @@ use crate::types::{DType, Device, Symbol, Type};
 /// `critic.fc.bias`, `optimizer.m.fc1.weight`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StateDecl {
+    #[serde(with = "crate::serial::shared")]
     pub path: Symbol,
     /// Dims are numbers.
     pub ty: Type,
     pub kind: StateKind,
     /// The further paths of a shared instance, any of which a weight file may use.
+    #[serde(with = "crate::serial::symbols")]
     pub aliases: Vec<Symbol>,
     pub span: Span,
 }
@@ -28,11 +30,22 @@ pub enum StateKind {
     /// Not trained, saved with the weights (`running_mean`).
     Buffer,
     /// An optimizer's state for one parameter.
-    Optimizer { param: Symbol, name: Symbol },
+    Optimizer {
+        #[serde(with = "crate::serial::shared")]
+        param: Symbol,
+        #[serde(with = "crate::serial::shared")]
+        name: Symbol,
+    },
     /// An untrained copy that follows another state (`ema`).
-    Average { of: Symbol },
+    Average {
+        #[serde(with = "crate::serial::shared")]
+        of: Symbol,
+    },
     /// A running sum of gradients under `accumulate`.
-    Gradient { param: Symbol },
+    Gradient {
+        #[serde(with = "crate::serial::shared")]
+        param: Symbol,
+    },
     /// Of the run: see [`system`].
     System,
 }
@@ -57,6 +70,7 @@ pub mod system {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StateLayout {
     slots: Vec<StateSlot>,
+    #[serde(with = "crate::serial::by_symbol")]
     index: BTreeMap<Symbol, StateId>,
     arenas: BTreeMap<Device, u64>,
 }
@@ -64,6 +78,7 @@ pub struct StateLayout {
 /// One state's place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StateSlot {
+    #[serde(with = "crate::serial::shared")]
     pub path: Symbol,
     pub dtype: DType,
     /// Elements.

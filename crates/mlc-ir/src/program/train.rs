@@ -29,6 +29,7 @@ pub struct Train {
     pub save: Option<Save>,
     pub stop: Option<Stop>,
     /// The binding named `model`, whose state paths have no prefix, and the other instances.
+    #[serde(with = "crate::serial::symbols")]
     pub instances: Vec<Symbol>,
 }
 

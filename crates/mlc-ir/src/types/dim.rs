@@ -25,18 +25,18 @@ pub struct Dim(Repr);
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 enum Repr {
     Const(i64),
-    Poly(Arc<Poly>),
+    Poly(#[serde(with = "crate::serial::shared")] Arc<Poly>),
     Overflow,
 }
 
 /// What a monomial multiplies.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Atom {
-    Sym(Symbol),
+    Sym(#[serde(with = "crate::serial::shared")] Symbol),
     /// Floor quotient of two dims that does not divide evenly as polynomials.
-    Quot(Arc<(Dim, Dim)>),
+    Quot(#[serde(with = "crate::serial::shared")] Arc<(Dim, Dim)>),
     /// Remainder with the sign of the divisor.
-    Rem(Arc<(Dim, Dim)>),
+    Rem(#[serde(with = "crate::serial::shared")] Arc<(Dim, Dim)>),
 }
 
 /// Atoms with their powers (>= 1), sorted; empty for the constant term.

@@ -30,6 +30,7 @@ pub enum Relation {
 /// A name of this graph: where it was introduced and the least value it can have.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SymbolDecl {
+    #[serde(with = "crate::serial::shared")]
     pub name: Symbol,
     pub span: Span,
     pub min: i64,

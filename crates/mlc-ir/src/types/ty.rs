@@ -14,7 +14,7 @@ pub type Shape = SmallVec<[Dim; 4]>;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Type {
     pub dtype: DType,
-    #[serde(with = "crate::small")]
+    #[serde(with = "crate::serial::small")]
     pub shape: Shape,
     /// `None` before the place pass, except where the program says it.
     pub device: Option<Device>,

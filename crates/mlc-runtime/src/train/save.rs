@@ -120,8 +120,7 @@ pub fn load_weights_from<E: Engine>(
     }
     if !problems.is_empty() {
         let n = problems.len();
-        let title =
-            format!("`{name}` does not fit the model: {n} problem{}", if n == 1 { "" } else { "s" });
+        let title = format!("`{name}` does not fit the model: {n} problem{}", if n == 1 { "" } else { "s" });
         let mut d = Diagnostic::error("E0724", title);
         d.notes = problems;
         return Err(d.hint("names are paths as `mlc check` lists them; nothing was loaded").into());

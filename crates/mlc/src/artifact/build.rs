@@ -203,9 +203,8 @@ impl ArtifactBuilder {
         }
         let entries = self.program.ir().entries.iter();
         let by_input = |dim: &Symbol| entries.clone().any(|e| e.inputs.iter().any(|i| has_axis(i, dim)));
-        let single = sizes.into_iter().filter(|(dim, all)| {
-            all.iter().all(|n| *n == all[0]) && !by_input(dim)
-        });
+        let single =
+            sizes.into_iter().filter(|(dim, all)| all.iter().all(|n| *n == all[0]) && !by_input(dim));
         single.map(|(dim, all)| (dim.clone(), all[0])).collect()
     }
 }

@@ -26,6 +26,7 @@ pub struct Manifest {
     /// What the kernels were cut up by: cut another way they would be other functions.
     pub costs: Costs,
     /// Sizes of dims that no input binds and of which there is one only.
+    #[serde(with = "mlc_ir::serial::by_symbol")]
     pub dims: Binding,
     /// The folder that the artifact was written into.
     pub folder: PathBuf,
@@ -47,9 +48,11 @@ pub struct EntryDecl {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BoundRecord {
     pub entry: String,
+    #[serde(with = "mlc_ir::serial::by_symbol")]
     pub binding: Binding,
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
+    #[serde(with = "mlc_ir::serial::shared")]
     pub plan: Arc<Plan>,
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mlc_diag::Diagnostic;
 use mlc_ir::loops::body::BodyBuilder;
-use mlc_ir::loops::{ArgId, CopyMap, Kernel, Kind, LoopBody, Plan};
+use mlc_ir::loops::{ArgId, Contraction, CopyMap, ExprOp, Kernel, Kind, Lit, LoopBody, Plan};
 use mlc_ir::{Device, DeviceKind};
 use mlc_runtime::exec::{
     Backend, CompileStats, DeviceMemory, Executable, HostExecutable, HostKernel, HostMemory, Phase, Pool,
@@ -125,14 +125,20 @@ impl CpuBackend {
     /// What a kernel becomes; its functions are added to `units`.
     fn form(&self, kernel: &Kernel, units: &mut Vec<Unit>) -> Form {
         let first = units.len();
-        if let Kind::Contract(c) = &kernel.kind {
-            let mut parts = gemm::parts(kernel, c, self.options.strict);
+        if let Some(mut parts) = self.parts(kernel) {
             units.append(&mut parts.units);
             return Form::Contract { parts: Box::new(parts), units: first..units.len() };
         }
         let form = LoopForm::of(kernel, &self.options.costs);
         units.extend(form.units(kernel));
         Form::Loop { form: Box::new(form), units: first..units.len() }
+    }
+
+    /// The parts of a contraction that has products.
+    fn parts(&self, kernel: &Kernel) -> Option<gemm::Parts> {
+        let Kind::Contract(c) = &kernel.kind else { return None };
+        let some = [&c.batch, &c.m, &c.n].iter().all(|axes| axes.iter().all(|a| a.extent > 0));
+        some.then(|| gemm::parts(kernel, c, self.options.features.level, self.options.costs.grain_ns))
     }
 
     fn finish(&self, form: Form, functions: &[Function]) -> Arc<dyn HostKernel> {
@@ -183,8 +189,8 @@ impl LoopForm {
             Kind::Loop(body) => Source::Body(simplify(body)),
             Kind::ScatterAdd(s) => Source::Scatter(s.clone()),
             Kind::Copy(c) => Source::Body(simplify(&copy_body(kernel, c))),
-            // Contractions have a form of their own.
-            Kind::Contract(_) => Source::Body(LoopBody::default()),
+            // Of a contraction without products.
+            Kind::Contract(c) => Source::Body(simplify(&without_products(c))),
         };
         let schedule = match &source {
             Source::Body(body) => schedule::of_body(body, &kernel.args, costs),
@@ -222,6 +228,17 @@ impl LoopForm {
     }
 }
 
+/// The epilogue of a contraction without products: what it may still store is stored once a row.
+fn without_products(c: &Contraction) -> LoopBody {
+    let mut body = c.epilogue.clone();
+    for e in &mut body.exprs {
+        if e.op == ExprOp::Product {
+            e.op = ExprOp::Const(Lit::zero(c.acc));
+        }
+    }
+    body
+}
+
 fn copy_body(kernel: &Kernel, c: &CopyMap) -> LoopBody {
     let mut b = BodyBuilder::new(&[], &c.extents);
     let v = b.load(ArgId(0), kernel.args[0].dtype, c.src.clone());
@@ -243,9 +260,10 @@ impl Backend for CpuBackend {
     }
 
     fn scratch_bytes(&self, kernel: &Kernel) -> u64 {
-        match &kernel.kind {
-            Kind::Contract(c) => gemm::parts(kernel, c, self.options.strict).scratch_bytes(),
-            _ => LoopForm::of(kernel, &self.options.costs).scratch_bytes(self.options.threads.max(1)),
+        let threads = self.options.threads.max(1);
+        match self.parts(kernel) {
+            Some(parts) => parts.scratch().bytes_for(&parts.phases(), threads),
+            None => LoopForm::of(kernel, &self.options.costs).scratch_bytes(threads),
         }
     }
 

@@ -48,6 +48,7 @@ impl Emit<'_, '_> {
             Part::Tails { rows } => self.tails(rows),
             Part::Stage { stage, cols } => return self.stage(stage, cols, begin, end),
             Part::Stores { cols, once } => return self.stores(cols, once, begin, end),
+            Part::Box => self.boxed(),
             // Only scatters have these.
             Part::Slice { .. } | Part::Fill { .. } => {}
         }

@@ -14,6 +14,7 @@
 
 mod arith;
 mod blocks;
+mod boxes;
 mod domain;
 mod half;
 mod index;
@@ -69,7 +70,7 @@ pub fn scratch(body: &LoopBody, schedule: &Schedule) -> ScratchNeed {
             Part::Stage { cols, .. } | Part::Stores { cols, .. } => {
                 ScratchNeed { shared: blocks::scratch_bytes(body, cols), own: 0 }
             }
-            Part::Grid { .. } | Part::Slice { .. } | Part::Fill { .. } => ScratchNeed::default(),
+            Part::Grid { .. } | Part::Box | Part::Slice { .. } | Part::Fill { .. } => ScratchNeed::default(),
         };
         need = need.max(part);
     }

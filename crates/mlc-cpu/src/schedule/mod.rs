@@ -36,6 +36,8 @@ pub enum Part {
     /// All of it, in one chunk.
     #[default]
     Whole,
+    /// All of it within a box of the domain, which is the last argument: parts of contractions.
+    Box,
     /// All of it; a chunk is up to `grain` steps of `axis` at one position of the axes before it.
     Grid { axis: usize, grain: u64 },
     /// All of it for `grain` steps of `axis`, at every position of the other axes: what a chunk writes depends on
@@ -95,6 +97,7 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Part::Whole => f.write_str("whole"),
+            Part::Box => f.write_str("box"),
             Part::Grid { axis, grain } => write!(f, "{grain} steps of axis {axis}"),
             Part::Slice { axis, grain } => write!(f, "slices of {grain} of axis {axis}"),
             Part::Runs { rows } => write!(f, "{rows} rows"),

@@ -122,6 +122,11 @@ impl CpuBackend {
         Ok((all, stats))
     }
 
+    #[cfg(test)]
+    pub(crate) fn code_memory(&self) -> Vec<std::sync::Weak<crate::link::CodeMemory>> {
+        self.code.memory()
+    }
+
     /// What a kernel becomes; its functions are added to `units`.
     fn form(&self, kernel: &Kernel, units: &mut Vec<Unit>) -> Form {
         let first = units.len();

@@ -127,6 +127,11 @@ impl CodeStore {
         (0..keys.len()).filter(new).collect()
     }
 
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> Vec<std::sync::Weak<CodeMemory>> {
+        self.lock().values().map(|f| Arc::downgrade(&f.memory)).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, FxHashMap<UnitKey, Function>> {
         // Functions are only ever added: a panic elsewhere cannot have left the map half changed.
         self.functions.lock().unwrap_or_else(|e| e.into_inner())

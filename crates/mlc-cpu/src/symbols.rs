@@ -4,8 +4,8 @@
 //! ([`crate::link`]) writes the address of this table where the code asks for it. So the same bytes run here, in
 //! another process, and from a file; and a file can make code call nothing but what stands here.
 
-use mlc_ir::loops::Func;
 use mlc_ir::loops::functions::FUNCTIONS;
+use mlc_ir::loops::{Func, RedOp};
 
 use crate::features::Level;
 use crate::tile;
@@ -13,8 +13,12 @@ use crate::tile;
 /// Something that code may call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Symbol {
-    /// A function on tiles; which code that is depends on the level.
+    /// A function on tiles; which code that is depends on the level. So it does for the next two.
     Tile(Func),
+    /// Takes an array into another, element by element: [`tile::reduction`]'s first.
+    Combine(RedOp),
+    /// Folds lanes: its second.
+    Fold(RedOp),
     /// A row of [`LIBRARY`].
     Library(usize),
 }
@@ -23,13 +27,16 @@ impl Symbol {
     /// Every symbol there is. Their order is only used inside of one process.
     pub fn all() -> impl Iterator<Item = Symbol> {
         let tiles = FUNCTIONS.iter().map(|row| Symbol::Tile(row.func));
-        tiles.chain((0..LIBRARY.len()).map(Symbol::Library))
+        let reductions = RedOp::ALL.into_iter().flat_map(|op| [Symbol::Combine(op), Symbol::Fold(op)]);
+        tiles.chain(reductions).chain((0..LIBRARY.len()).map(Symbol::Library))
     }
 
     /// The name in object files.
     pub fn name(self) -> String {
         match self {
             Symbol::Tile(f) => format!("mlc_tile_{f}"),
+            Symbol::Combine(op) => format!("mlc_combine_{}", op.name()),
+            Symbol::Fold(op) => format!("mlc_fold_{}", op.name()),
             Symbol::Library(row) => LIBRARY[row].0.to_string(),
         }
     }
@@ -51,6 +58,8 @@ impl Symbol {
     pub fn address(self, level: Level) -> Option<usize> {
         match self {
             Symbol::Tile(f) => tile::code(f, level).map(|code| code as usize),
+            Symbol::Combine(op) => tile::reduction(op, level).map(|(combine, _)| combine as usize),
+            Symbol::Fold(op) => tile::reduction(op, level).map(|(_, fold)| fold as usize),
             Symbol::Library(row) => Some((LIBRARY[row].1)()),
         }
     }

@@ -28,7 +28,7 @@ mod value;
 use cranelift::codegen::ir::condcodes::IntCC;
 use cranelift::codegen::ir::{
     AbiParam, ExtFuncData, ExternalName, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind,
-    UserExternalName, Value, types,
+    Type, UserExternalName, Value, types,
 };
 use cranelift::frontend::FunctionBuilder;
 use mlc_ir::loops::body::index_data;
@@ -91,6 +91,10 @@ pub struct Emit<'a, 'b> {
     /// Where each axis stands; of the vector axis, lane 0.
     axes: Vec<Option<Value>>,
     pub vec_axis: Option<usize>,
+    /// How many elements the current four are after those that the vector axis stands at.
+    lane_shift: i64,
+    /// Row buffers of expressions.
+    buffers: Vec<Option<tiles::Buffer>>,
     /// Values known at this point of the code.
     memo: Vec<Option<Val>>,
     trail: Vec<usize>,
@@ -166,6 +170,8 @@ pub fn function(
         need: ScratchNeed::default(),
         axes: vec![None; body.axes().count()],
         vec_axis: None,
+        lane_shift: 0,
+        buffers: vec![None; body.exprs.len()],
         memo: vec![None; body.exprs.len()],
         trail: Vec::new(),
         accs: vec![None; body.reds.len()],
@@ -259,7 +265,7 @@ impl Emit<'_, '_> {
         if self.vec_axis != Some(a) {
             return Val::One(at);
         }
-        Val::Lanes(std::array::from_fn(|k| if k == 0 { at } else { self.b.ins().iadd_imm_s(at, k as i64) }))
+        Val::Lanes(std::array::from_fn(|k| self.b.ins().iadd_imm_s(at, self.lane_shift + k as i64)))
     }
 
     /// Where an axis stands: an i64.
@@ -350,17 +356,19 @@ impl Emit<'_, '_> {
         self.repeat(from, to, step as i64, body);
     }
 
-    /// Calls a symbol without a result; parameters have the types of the values.
-    pub fn call(&mut self, symbol: Symbol, args: &[Value]) {
+    /// Calls a symbol; parameters have the types of the values.
+    pub fn call(&mut self, symbol: Symbol, args: &[Value], result: Option<Type>) -> Option<Value> {
         let mut signature = Signature::new(self.b.func.signature.call_conv);
         let types = args.iter().map(|&a| AbiParam::new(self.b.func.dfg.value_type(a)));
         signature.params = types.collect();
+        signature.returns.extend(result.map(AbiParam::new));
         let signature = self.b.import_signature(signature);
         let name = UserExternalName { namespace: 0, index: symbol.number() };
         let name = ExternalName::user(self.b.func.declare_imported_user_function(name));
         let callee = ExtFuncData { name, signature, colocated: false, patchable: false };
         let callee = self.b.import_function(callee);
-        self.b.ins().call(callee, args);
+        let call = self.b.ins().call(callee, args);
+        self.b.inst_results(call).first().copied()
     }
 
     /// Working memory on the stack, 16-byte aligned.

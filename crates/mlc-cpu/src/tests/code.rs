@@ -6,11 +6,10 @@ use mlc_ir::DType;
 use mlc_ir::loops::{ArgId, Atom, AxisId, BodyBuilder, Bound, Func, Index, Kernel, Prim, Prov, kernel_key};
 use mlc_runtime::exec::HostKernel;
 
-use super::{A0, A1, Rng, check, fill, kernel, read, run, write};
+use super::{A0, A1, A2, Rng, check, fill, kernel, read, run, write};
 use crate::backend::{CpuBackend, CpuOptions};
 use crate::features::CpuFeatures;
 
-const A2: ArgId = ArgId(2);
 const A3: ArgId = ArgId(3);
 
 fn options() -> CpuOptions {
@@ -79,7 +78,8 @@ fn fault_sites_are_not_mixed_up_by_sharing() {
     let backend = CpuBackend::new(options());
     let (made, stats) = backend.kernels(&kernels).unwrap();
     assert_eq!((stats.functions, stats.shared), (2, 1));
-    let ids = |bad: i64| [0, 1, 2, bad, 4, 0, 1, 2].iter().flat_map(|i: &i64| i.to_le_bytes()).collect::<Vec<u8>>();
+    let ids =
+        |bad: i64| [0, 1, 2, bad, 4, 0, 1, 2].iter().flat_map(|i: &i64| i.to_le_bytes()).collect::<Vec<u8>>();
     let args = vec![ids(3), ids(9), fill(&mut Rng::new(3), DType::F32, 5), vec![0; 32]];
     for (k, code) in kernels.iter().zip(&made) {
         let site = run(k, &**code, &args).1.site as usize - 1;

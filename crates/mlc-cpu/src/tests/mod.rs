@@ -3,6 +3,7 @@
 
 mod code;
 mod contract;
+mod forms;
 mod loops;
 mod machine;
 mod plan;

@@ -6,7 +6,7 @@ use mlc_ir::DType;
 use mlc_ir::loops::{ArgId, Atom, AxisId, BodyBuilder, Bound, Func, Index, Kernel, Prim, Prov, kernel_key};
 use mlc_runtime::exec::HostKernel;
 
-use super::{A0, A1, A2, Rng, check, fill, kernel, read, run, write};
+use super::{A0, A1, A2, Order, Rng, check, fill, kernel, read, run, write};
 use crate::backend::{CpuBackend, CpuOptions};
 use crate::features::CpuFeatures;
 
@@ -82,7 +82,7 @@ fn fault_sites_are_not_mixed_up_by_sharing() {
         |bad: i64| [0, 1, 2, bad, 4, 0, 1, 2].iter().flat_map(|i: &i64| i.to_le_bytes()).collect::<Vec<u8>>();
     let args = vec![ids(3), ids(9), fill(&mut Rng::new(3), DType::F32, 5), vec![0; 32]];
     for (k, code) in kernels.iter().zip(&made) {
-        let site = run(k, &**code, &args).1.site as usize - 1;
+        let site = run(k, &**code, &args, Order::Forward).1.site as usize - 1;
         let load = k.fault_sites()[site];
         let mlc_ir::loops::Kind::Loop(body) = &k.kind else { panic!() };
         let mlc_ir::loops::ExprOp::Load(index) = &body.expr(load.index).op else { panic!() };
@@ -120,7 +120,7 @@ fn objects_run_as_what_was_compiled() {
         let one = |(k, code): (&Kernel, &Arc<dyn HostKernel>)| {
             let mut rng = Rng::new(5);
             let args: Vec<Vec<u8>> = k.args.iter().map(|a| fill(&mut rng, a.dtype, a.len)).collect();
-            run(k, &**code, &args).0
+            run(k, &**code, &args, Order::Forward).0
         };
         kernels.iter().zip(list).map(one).collect()
     };

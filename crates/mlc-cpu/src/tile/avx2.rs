@@ -65,6 +65,12 @@ impl Arith for Avx2 {
             let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a);
             _mm256_blendv_ps(_mm256_min_ps(a, b), a, nan)
         }
+        fn at_most(&mut self, a: __m256, c: __m256) -> __m256 {
+            _mm256_min_ps(c, a)
+        }
+        fn at_least(&mut self, a: __m256, c: __m256) -> __m256 {
+            _mm256_max_ps(c, a)
+        }
         fn rint(&mut self, a: __m256) -> __m256 {
             _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)
         }

@@ -65,6 +65,12 @@ impl Arith for Avx512 {
             let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
             _mm512_mask_blend_ps(nan, _mm512_min_ps(a, b), a)
         }
+        fn at_most(&mut self, a: __m512, c: __m512) -> __m512 {
+            _mm512_min_ps(c, a)
+        }
+        fn at_least(&mut self, a: __m512, c: __m512) -> __m512 {
+            _mm512_max_ps(c, a)
+        }
         fn rint(&mut self, a: __m512) -> __m512 {
             _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)
         }

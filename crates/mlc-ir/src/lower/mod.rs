@@ -45,7 +45,7 @@ pub use contract::operand_maps_are_affine;
 pub use coords::Coords;
 pub use domain::{Domain, refined};
 pub use emit::{Draft, Emitter, kernel_name, prov};
-pub use group::{Form, Out, Place, Recipe, build};
+pub use group::{Form, Out, Place, Recipe, build, segments};
 pub use merge::{merge_axes, merge_contraction};
 pub use reduce::{Sides, sides};
 pub use source::uniform;
@@ -210,6 +210,11 @@ impl<'a> Cx<'a> {
     /// costs nothing.
     pub fn of(&self, v: ValueId) -> Option<ValueId> {
         self.homes.of(v).filter(|home| !self.inside.contains(&home.node) && !is_free(self.graph, home.node))
+    }
+
+    /// The value whose memory holds this one, whoever computes it.
+    pub fn home(&self, v: ValueId) -> Option<ValueId> {
+        self.homes.of(v)
     }
 
     /// # Errors

@@ -88,7 +88,7 @@ fn debug_one() {
         for d in &f.decisions {
             println!("{} {}: {}", d.subject, d.verdict, d.reason);
         }
-        for (i, g) in f.groups.iter().enumerate() {
+        for (i, g) in f.groups.iter().enumerate().flat_map(|(i, g)| g.parts.iter().map(move |p| (i, p))) {
             let mut inside: Vec<u32> = g.inside.iter().map(|n| n.0).collect();
             inside.sort();
             let outs: Vec<String> = g.recipe.outs.iter().map(|o| o.value.to_string()).collect();

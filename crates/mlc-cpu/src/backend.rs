@@ -1,13 +1,13 @@
-//! Plans to executables: each distinct kernel is compiled once.
+//! Plans to executables: kernels to units of code, equal ones compiled once ([`crate::store`]).
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mlc_diag::Diagnostic;
 use mlc_ir::loops::body::BodyBuilder;
 use mlc_ir::loops::{
-    ArgId, Contraction, CopyMap, ExprOp, Kernel, KernelKey, Kind, Lit, LoopBody, Plan, kernel_key,
+    ArgId, Contraction, CopyMap, ExprOp, Kernel, KernelKey, Kind, Lit, LoopBody, Plan, Segment, kernel_key,
 };
 use mlc_ir::{Device, DeviceKind};
 use mlc_runtime::exec::{
@@ -20,10 +20,11 @@ use rustc_hash::FxHashMap;
 use crate::emit;
 use crate::features::CpuFeatures;
 use crate::gemm::{self, ContractKernel};
-use crate::jit::{self, Function, Source, Text, Unit};
-use crate::kernel::LoopKernel;
+use crate::jit::{self, Generator, Source, Text, Unit};
+use crate::kernel::{LoopKernel, SegmentCode, SegmentsKernel};
 use crate::schedule::{self, Costs, Part, Schedule};
 use crate::shape::simplify;
+use crate::store::{CodeStore, Exported, ExportedFunction, Function};
 
 /// What to compile for.
 #[derive(Debug, Clone, Copy)]
@@ -48,17 +49,18 @@ impl CpuOptions {
     }
 }
 
-/// Compiles plans for `cpu:N`.
-#[derive(Debug, Clone)]
+/// Compiles plans for `cpu:N`. Clones share the code that was compiled.
+#[derive(Clone)]
 pub struct CpuBackend {
     pub options: CpuOptions,
+    code: Arc<CodeStore>,
     /// The threads of everything that is compiled here; they start when first needed.
     pool: Arc<Pool>,
 }
 
 impl CpuBackend {
     pub fn new(options: CpuOptions) -> CpuBackend {
-        CpuBackend { options, pool: Arc::new(Pool::new(options.threads)) }
+        CpuBackend { options, code: Arc::default(), pool: Arc::new(Pool::new(options.threads)) }
     }
 
     /// For this machine as the environment limits it; `threads`: all that the process may use, unless given.
@@ -75,42 +77,66 @@ impl CpuBackend {
         &self.pool
     }
 
-    /// Compiles kernels; equal ones once.
+    /// With the code of an artifact, and no other: nothing is ever compiled. The machine has
+    /// `options.features`.
+    ///
+    /// # Errors
+    /// Says what of the object is not as [`CpuBackend::export`] makes it.
+    pub fn with_code(
+        options: CpuOptions,
+        object: &[u8],
+        functions: &[ExportedFunction],
+    ) -> Result<CpuBackend, String> {
+        let code = CodeStore::import(object, functions, options.features)?;
+        Ok(CpuBackend { code: Arc::new(code), ..CpuBackend::new(options) })
+    }
+
+    /// The code of these kernels, for an artifact.
+    ///
+    /// # Errors
+    /// Where they cannot be compiled, or no object be written for this machine.
+    pub fn export<'k>(&self, kernels: impl IntoIterator<Item = &'k Kernel>) -> Result<Exported, Diagnostic> {
+        let mut units = Vec::new();
+        for kernel in kernels {
+            self.form(kernel, &mut units);
+        }
+        self.code.export(&units, self.options.features)
+    }
+
+    /// Makes kernels runnable. Functions that are equal to others, of these kernels or of earlier ones, are not
+    /// compiled again.
     pub fn kernels(
         &self,
         kernels: &[Kernel],
     ) -> Result<(Vec<Arc<dyn HostKernel>>, CompileStats), Diagnostic> {
         let start = Instant::now();
-        let mut stats = CompileStats::default();
-        let mut first_of: FxHashMap<KernelKey, usize> = FxHashMap::default();
         let mut units = Vec::new();
-        let mut forms: Vec<Form> = Vec::new();
-        let mut form_of = Vec::with_capacity(kernels.len());
-        for kernel in kernels {
-            let next = forms.len();
-            let form = key(kernel).map_or(next, |key| *first_of.entry(key).or_insert(next));
-            form_of.push(form);
-            if form == next {
-                forms.push(self.form(kernel, &mut units));
-            } else {
-                stats.shared += 1;
-            }
-        }
-        let functions = jit::compile(&units, self.options.features)?;
-        for (unit, f) in units.iter().zip(&functions) {
-            stats.times.push((Arc::from(&*unit.name), f.time));
-            stats.code_bytes += f.code_bytes;
-        }
-        stats.kernels = forms.len();
-        let made: Vec<Arc<dyn HostKernel>> = forms.into_iter().map(|f| self.finish(f, &functions)).collect();
-        let all = form_of.into_iter().map(|i| made[i].clone()).collect();
+        let forms: Vec<Form> = kernels.iter().map(|k| self.form(k, &mut units)).collect();
+        let (functions, made) = self.code.functions(&units, self.options.features)?;
+        let name = |&(i, time): &(usize, Duration)| (Arc::from(&*units[i].name), time);
+        let mut stats = CompileStats {
+            functions: made.compiled.len(),
+            shared: units.len() - made.compiled.len(),
+            times: made.compiled.iter().map(name).collect(),
+            code_bytes: made.code_bytes,
+            ..CompileStats::default()
+        };
+        let all = forms.into_iter().map(|f| self.finish(f, &functions)).collect();
         stats.total = start.elapsed();
         Ok((all, stats))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn code_memory(&self) -> Vec<std::sync::Weak<crate::link::CodeMemory>> {
+        self.code.memory()
     }
 
     /// What a kernel becomes; its functions are added to `units`.
     fn form(&self, kernel: &Kernel, units: &mut Vec<Unit>) -> Form {
         let first = units.len();
+        if let Kind::Segments(segments) = &kernel.kind {
+            return self.segments(kernel, segments, units);
+        }
         if let Some(mut parts) = self.parts(kernel) {
             units.append(&mut parts.units);
             return Form::Contract { parts: Box::new(parts), units: first..units.len() };
@@ -118,6 +144,45 @@ impl CpuBackend {
         let form = LoopForm::of(kernel, &self.options.costs);
         units.extend(form.units(kernel));
         Form::Loop { form: Box::new(form), units: first..units.len() }
+    }
+
+    /// Segments that are equal share their functions.
+    fn segments(&self, kernel: &Kernel, segments: &[Segment], units: &mut Vec<Unit>) -> Form {
+        let mut known: FxHashMap<KernelKey, usize> = FxHashMap::default();
+        let (mut forms, mut list, mut site) = (vec![], vec![], 0);
+        for s in segments {
+            let own = kernel.segment(s);
+            let sites = own.fault_sites().len() as u64;
+            let next = forms.len();
+            // Fault sites are numbered in the code.
+            let key = (sites == 0).then(|| kernel_key(&own));
+            // Equal segments may number their arguments differently: they agree in canonical order.
+            let mut args: Vec<usize> = (0..own.args.len()).map(|i| s.args[i].ix()).collect();
+            let form = match key {
+                Some(key) => match known.iter().find(|(k, _)| k.hash == key.hash) {
+                    Some((first, &form)) => {
+                        for (theirs, ours) in first.args.iter().zip(&key.args) {
+                            args[theirs.ix()] = s.args[ours.ix()].ix();
+                        }
+                        form
+                    }
+                    None => *known.entry(key).or_insert(next),
+                },
+                None => next,
+            };
+            if form == next {
+                let form = LoopForm::of(&own, &self.options.costs);
+                let first = units.len();
+                units.extend(form.units(&own).into_iter().map(|u| Unit { site, ..u }));
+                forms.push((form, first..units.len()));
+            }
+            if sites > 0 {
+                args.push(kernel.args.len());
+            }
+            list.push((form, args));
+            site += sites;
+        }
+        Form::Segments { forms, list }
     }
 
     /// The parts of a contraction that has products.
@@ -134,6 +199,7 @@ impl CpuBackend {
                 let phases = form.schedule.phases().collect();
                 Arc::new(LoopKernel::new(phases, form.scratch(), functions[units].to_vec(), cpu))
             }
+            Form::Segments { forms, list } => Arc::new(segments_kernel(forms, list, functions, cpu)),
             Form::Contract { parts, units } => {
                 Arc::new(ContractKernel::new(*parts, functions[units].to_vec(), cpu))
             }
@@ -144,22 +210,52 @@ impl CpuBackend {
     pub fn text(&self, kernel: &Kernel, what: Text) -> Result<String, Diagnostic> {
         let mut units = Vec::new();
         let form = self.form(kernel, &mut units);
+        let mut generator = Generator::new(jit::isa(self.options.features)?, self.options.features);
         let mut out = String::new();
         if let Form::Loop { form, .. } = &form {
             out.push_str(&format!("; {}: {}\n", kernel.name, form.schedule));
         }
         for unit in &units {
             out.push_str(&format!("; {}\n", unit.name));
-            out.push_str(&jit::text(unit, self.options.features, what)?);
+            out.push_str(&generator.text(unit, what)?);
             out.push('\n');
         }
         Ok(out)
     }
 }
 
+/// A segment's form, and the units of its phases.
+type SegmentForm = (LoopForm, Range<usize>);
+
 enum Form {
-    Loop { form: Box<LoopForm>, units: Range<usize> },
-    Contract { parts: Box<gemm::Parts>, units: Range<usize> },
+    Loop {
+        form: Box<LoopForm>,
+        units: Range<usize>,
+    },
+    /// Distinct forms; for each segment its form and its arguments' positions.
+    Segments {
+        forms: Vec<SegmentForm>,
+        list: Vec<(usize, Vec<usize>)>,
+    },
+    Contract {
+        parts: Box<gemm::Parts>,
+        units: Range<usize>,
+    },
+}
+
+fn segments_kernel(
+    forms: Vec<SegmentForm>,
+    list: Vec<(usize, Vec<usize>)>,
+    functions: &[Function],
+    cpu: CpuFeatures,
+) -> SegmentsKernel {
+    let kernel = |(form, units): (LoopForm, Range<usize>)| {
+        let phases = form.schedule.phases().collect();
+        Arc::new(LoopKernel::new(phases, form.scratch(), functions[units].to_vec(), cpu))
+    };
+    let kernels: Vec<Arc<LoopKernel>> = forms.into_iter().map(kernel).collect();
+    let code = |(form, args): (usize, Vec<usize>)| SegmentCode { kernel: kernels[form].clone(), args };
+    SegmentsKernel::new(list.into_iter().map(code).collect())
 }
 
 /// A kernel that is no contraction: its simplified source, cut up.
@@ -174,6 +270,8 @@ impl LoopForm {
             Kind::Loop(body) => Source::Body(simplify(body)),
             Kind::ScatterAdd(s) => Source::Scatter(s.clone()),
             Kind::Copy(c) => Source::Body(simplify(&copy_body(kernel, c))),
+            // Segments are compiled one by one.
+            Kind::Segments(_) => Source::Body(LoopBody::default()),
             // Of a contraction without products.
             Kind::Contract(c) => Source::Body(simplify(&without_products(c))),
         };
@@ -213,12 +311,6 @@ impl LoopForm {
     }
 }
 
-/// What kernels share code by; `None` for those that cannot. Fault sites are numbered as a kernel's expressions
-/// stand, of which the key says nothing: with several sites code is not shared.
-fn key(kernel: &Kernel) -> Option<KernelKey> {
-    (kernel.fault_sites().len() <= 1).then(|| kernel_key(kernel))
-}
-
 /// The epilogue of a contraction without products: what it may still store is stored once a row.
 fn without_products(c: &Contraction) -> LoopBody {
     let mut body = c.epilogue.clone();
@@ -252,6 +344,12 @@ impl Backend for CpuBackend {
 
     fn scratch_bytes(&self, kernel: &Kernel) -> u64 {
         let threads = self.options.threads.max(1);
+        if let Kind::Segments(list) = &kernel.kind {
+            // The most that one segment needs, for each thread.
+            let need = |s: &Segment| LoopForm::of(&kernel.segment(s), &self.options.costs).scratch().bytes(1);
+            let own = list.iter().map(need).max().unwrap_or(0);
+            return ScratchNeed { shared: 0, own }.bytes(threads);
+        }
         match self.parts(kernel) {
             Some(parts) => parts.scratch().bytes_for(&parts.phases(), threads),
             None => LoopForm::of(kernel, &self.options.costs).scratch_bytes(threads),

@@ -52,7 +52,9 @@
 macro_rules! id {
     ($(#[$m:meta])* $name:ident, $prefix:literal) => {
         $(#[$m])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize,
+        )]
         pub struct $name(pub u32);
 
         impl $name {
@@ -93,7 +95,7 @@ pub use functions::Func;
 pub use hash::{KernelKey, kernel_key};
 pub use index::{Atom, AxisId, Bound, Index, Load};
 pub use kernel::{
-    Arg, ArgId, CopyMap, FaultRecord, FaultSite, Init, Kernel, Kind, Mode, Phase, Prov, Scatter,
+    Arg, ArgId, CopyMap, FaultRecord, FaultSite, Init, Kernel, Kind, Mode, Phase, Prov, Scatter, Segment,
 };
 pub use program::{
     Arena, ArenaId, ArenaKind, Buffer, BufferId, BufferSlice, Call, CallId, Const, ConstId, KernelId,

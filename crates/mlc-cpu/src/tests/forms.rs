@@ -157,6 +157,22 @@ fn column_sum(r: u64, c: u64) -> Kernel {
     ))
 }
 
+/// An update in place, with sums of what was there before and of what is there after.
+fn in_place(r: u64, c: u64) -> Kernel {
+    let n = r * c;
+    parse(&format!(
+        "kernel @in_place(readwrite x: f32[{n}], read s: f32[{r}], write a: f32[{c}], write b: f32[{c}]) rows(i0: {r}) cols(c0: {c}) {{
+  !0 = infra %0 \"\" -
+  %0: f32 = load x[{c}*i0 + c0]
+  %1: f32 = load s[i0]
+  %2: f32 = mul %0, %1
+  store x[{c}*i0 + c0] = %2
+  col a[c0] = sum f32 runs %0
+  col b[c0] = max f32 runs %2
+}}"
+    ))
+}
+
 /// Moderate numbers for floats, labels below 10 for bytes.
 fn inputs(k: &Kernel, seed: u64) -> Vec<Vec<u8>> {
     let mut rng = Rng::new(seed);
@@ -172,7 +188,8 @@ fn inputs(k: &Kernel, seed: u64) -> Vec<Vec<u8>> {
 #[test]
 fn forms_keep_their_bits() {
     for (r, c) in [(3, 10), (17, 64), (5, 256), (33, 300), (2, 1000), (19, 1024), (2, 4097), (3, 9000)] {
-        for k in [softmax(r, c), norm_gelu(r, c), cross_entropy(r, c), column_sum(r, c)] {
+        let all = [softmax(r, c), norm_gelu(r, c), cross_entropy(r, c), column_sum(r, c), in_place(r, c)];
+        for k in all {
             check(&format!("{} {r}x{c}", k.name), &k, &inputs(&k, c));
         }
     }

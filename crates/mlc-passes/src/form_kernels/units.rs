@@ -65,6 +65,12 @@ pub enum Refusal {
     Contraction,
     /// The other one is a kernel of its own.
     Opaque,
+    /// It is a concat whose parts several kernels write.
+    Joined,
+    /// A contraction reads it.
+    Operand,
+    /// It is in memory for another kernel, and read there.
+    Stored,
     Cycle,
     SearchLimit,
     Full,
@@ -84,6 +90,9 @@ impl Refusal {
                 "it reads a matrix product, and does not follow it element by element alone"
             }
             Refusal::Opaque => "it reads the result of an op that is a kernel of its own",
+            Refusal::Joined => "several kernels write the parts of what it reads",
+            Refusal::Operand => "a matrix product reads each element many times, so it lies in memory",
+            Refusal::Stored => "it lies in memory for another kernel too, and reading it costs less than making it again",
             Refusal::Cycle => "what it needs depends on this kernel's result through another kernel",
             Refusal::SearchLimit => "the search for a cycle between the two kernels was given up",
             Refusal::Full => "the kernel is full",
@@ -147,7 +156,7 @@ impl<'f, 'g> Units<'f, 'g> {
                 (Kind::Loop, rows.saturating_mul(cols), Some(rows))
             }
             Role::Contract => (Kind::Contract, f.size, None),
-            Role::Own | Role::Source | Role::Inline => (Kind::Own, f.size, None),
+            Role::Own | Role::Joined | Role::Source | Role::Inline => (Kind::Own, f.size, None),
         };
         let before = f.uses.iter().filter_map(|u| self.of(u.node)).map(|u| self.unit(u).time).max();
         let unit = Unit {

@@ -7,7 +7,7 @@ use mlc_runtime::exec::{HostKernel, Phase, ScratchNeed, Workspace};
 use smallvec::SmallVec;
 
 use crate::features::{CpuFeatures, Level};
-use crate::jit::Function;
+use crate::store::Function;
 
 /// A kernel made of functions, one a phase.
 pub struct LoopKernel {

@@ -16,7 +16,8 @@ use super::operand::{self, View, Which};
 use super::run::Run;
 use super::{epilogue, with_type};
 use crate::features::{CpuFeatures, Level};
-use crate::jit::{Function, Unit};
+use crate::jit::Unit;
+use crate::store::Function;
 
 /// A contraction taken apart: where its operands are, how it is cut, and the functions to compile.
 #[derive(Debug, Clone)]
@@ -41,7 +42,7 @@ pub struct Parts {
 pub(super) enum Side {
     /// In an argument.
     Plain { arg: ArgId, view: View },
-    /// Evaluated by a unit, rows a chunk apart (`along_k`) or columns `width`.
+    /// Evaluated by a unit, rows a chunk apart (`along_k`) or columns `width`: a micro-kernel's.
     Code { unit: usize, along_k: bool, width: usize },
 }
 
@@ -89,8 +90,10 @@ pub fn parts(kernel: &Kernel, c: &Contraction, level: Level, grain_ns: u64) -> P
     let mut units = Vec::new();
     let width = |which: Which| {
         let is_rows = (which == Which::Rhs) == blocking.swapped;
-        let lanes = with_type!(c.acc, T => blocking.form.shape(&T::micro(level)).lanes);
-        if is_rows { blocking.form.rows } else { lanes }
+        with_type!(c.acc, T => {
+            let shape = blocking.form.shape(&T::micro(level));
+            if is_rows { shape.rows() } else { shape.lanes }
+        })
     };
     let sides = sides.map(|(which, plain)| match plain {
         Some((arg, view)) => Side::Plain { arg, view },

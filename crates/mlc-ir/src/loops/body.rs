@@ -7,6 +7,7 @@
 //! Invariants: the verifier's L1-L11 and L15 ([`super::verify`]).
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::functions::Func;
@@ -23,12 +24,12 @@ super::id!(
     RedId, "acc");
 
 /// A domain axis. Every extent is known when a kernel exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Axis {
     pub extent: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct LoopBody {
     pub rows: Vec<Axis>,
     pub cols: Vec<Axis>,
@@ -38,7 +39,7 @@ pub struct LoopBody {
     pub stores: Vec<Store>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Expr {
     pub op: ExprOp,
     pub dtype: DType,
@@ -46,7 +47,7 @@ pub struct Expr {
     pub prov: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ExprOp {
     Load(Load),
     Const(Lit),
@@ -56,13 +57,13 @@ pub enum ExprOp {
     Acc(RedId),
     /// Contraction epilogues only: the finished dot product of this element.
     Product,
-    Prim(Prim, SmallVec<[ExprId; 3]>),
-    Fn(Func, SmallVec<[ExprId; 3]>),
+    Prim(Prim, #[serde(with = "crate::serial::small")] SmallVec<[ExprId; 3]>),
+    Fn(Func, #[serde(with = "crate::serial::small")] SmallVec<[ExprId; 3]>),
 }
 
 /// Reduces `value` over C to a scalar of the row, by the tree R4. The result has dtype `acc`, ArgMax and
 /// ArgMin have i64: the row-major position in C.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RowRed {
     pub value: ExprId,
     pub op: RedOp,
@@ -72,7 +73,7 @@ pub struct RowRed {
 }
 
 /// Reduces over R, by the tree R5. Nothing in the kernel reads the result. It is cast to the dtype of `out`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Tail {
     /// One result per column: `out[index]`, over column axes only.
     Col { value: ExprId, op: RedOp, acc: DType, out: ArgId, index: Index, prov: u32 },
@@ -82,7 +83,7 @@ pub enum Tail {
 
 /// `arg[index] = value` where the guard holds; each element is written once (L9). Without column axes in
 /// `index` the store happens once a row.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Store {
     pub arg: ArgId,
     pub index: Index,
@@ -91,7 +92,7 @@ pub struct Store {
     pub prov: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum RedOp {
     Sum,
     Prod,
@@ -249,6 +250,16 @@ pub fn index_data(index: &Index) -> SmallVec<[ExprId; 2]> {
 impl LoopBody {
     pub fn expr(&self, id: ExprId) -> &Expr {
         &self.exprs[id.ix()]
+    }
+
+    /// Forgets where things come from: only what computes stays.
+    pub fn clear_prov(&mut self) {
+        self.exprs.iter_mut().for_each(|e| e.prov = 0);
+        self.reds.iter_mut().for_each(|r| r.prov = 0);
+        self.stores.iter_mut().for_each(|s| s.prov = 0);
+        for Tail::Col { prov, .. } | Tail::RowScalar { prov, .. } in &mut self.tails {
+            *prov = 0;
+        }
     }
 
     /// Rows in the domain; 1 without row axes. Saturates.

@@ -4,10 +4,10 @@
 //! Groups are visited in order; each joins the first bucket that does not lead to it. A segment has nothing
 //! to do with the others: none reads what another computes, and none touches a state that another writes.
 
+use mlc_ir::Symbol;
 use mlc_ir::graph::{NodeId, Phase};
 use mlc_ir::lower::{Form, base};
 use mlc_ir::op::Op;
-use mlc_ir::Symbol;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::decide::Log;
@@ -34,7 +34,12 @@ pub fn segments(facts: &Facts<'_>, groups: Vec<Group>, joined: &[Joined], log: &
         for &g in &bucket.members {
             for out in &s.groups[g].parts[0].recipe.outs {
                 let n = bucket.members.len();
-                log.about(facts, out.value.node, "fused", format!("one of {n} small kernels that run as one"));
+                log.about(
+                    facts,
+                    out.value.node,
+                    "fused",
+                    format!("one of {n} small kernels that run as one"),
+                );
             }
         }
     }

@@ -80,7 +80,9 @@ fn debug_one() {
     let Ok(path) = std::env::var("IR") else { return };
     let text = std::fs::read_to_string(path).unwrap();
     for mut g in mlc_ir::graph::parse_all(&text).unwrap_or_else(|e| panic!("{e}")) {
-        crate::PassManager::new(vec![Box::new(crate::Decompose), Box::new(crate::Residuals)]).run(&mut g).unwrap();
+        crate::PassManager::new(vec![Box::new(crate::Decompose), Box::new(crate::Residuals)])
+            .run(&mut g)
+            .unwrap();
         println!("{g}");
         let start = std::time::Instant::now();
         let f = super::form_kernels(&g, Fusion::default()).unwrap();
@@ -92,7 +94,12 @@ fn debug_one() {
             let mut inside: Vec<u32> = g.inside.iter().map(|n| n.0).collect();
             inside.sort();
             let outs: Vec<String> = g.recipe.outs.iter().map(|o| o.value.to_string()).collect();
-            println!("K{i} {} outs {} inside {inside:?} reads {:?}", g.recipe.name, outs.join(" "), g.reads.iter().map(|n| n.0).collect::<Vec<_>>());
+            println!(
+                "K{i} {} outs {} inside {inside:?} reads {:?}",
+                g.recipe.name,
+                outs.join(" "),
+                g.reads.iter().map(|n| n.0).collect::<Vec<_>>()
+            );
         }
         println!("{} kernels", f.groups.len());
     }

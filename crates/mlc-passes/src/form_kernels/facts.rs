@@ -121,8 +121,15 @@ impl<'g> Facts<'g> {
         let node = self.graph.node(id);
         let mut uses: SmallVec<[Use; 3]> = SmallVec::new();
         for i in 0..node.operands.len() {
-            if need(self.graph, id, i) == Need::Unused {
-                continue;
+            match need(self.graph, id, i) {
+                Need::Unused => continue,
+                // Read as memory even if it costs nothing to make.
+                Need::Dense => {
+                    let node = renamed(self.graph, node.operands[i]).node;
+                    uses.push(Use { operand: i, node, relation: Relation::Other });
+                    continue;
+                }
+                Need::Inline => {}
             }
             for (below, relation) in relation::reads(self.graph, inline, id, i)? {
                 uses.push(Use { operand: i, node: below, relation });

@@ -21,8 +21,7 @@ fn first_line(text: &str) -> (String, Dims) {
 
 #[test]
 fn kernel_lists() {
-    let mut files: Vec<_> =
-        std::fs::read_dir(case("kernels")).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(case("kernels")).unwrap().map(|e| e.unwrap().path()).collect();
     files.retain(|p| p.extension().is_some_and(|e| e == "mlg"));
     files.sort();
     assert!(files.len() >= 6, "{files:?}");

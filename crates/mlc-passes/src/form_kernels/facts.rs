@@ -6,9 +6,7 @@
 
 use mlc_diag::Diagnostic;
 use mlc_ir::graph::{Graph, NodeId, ValueId};
-use mlc_ir::lower::{
-    Need, Rule, Sides, Weight, base, count, extents, operand_maps_are_affine, sides,
-};
+use mlc_ir::lower::{Need, Rule, Sides, Weight, base, count, extents, operand_maps_are_affine, sides};
 use mlc_ir::op::Op;
 use smallvec::SmallVec;
 
@@ -263,7 +261,8 @@ fn of_product(graph: &Graph, mut id: NodeId) -> bool {
             Rule::Contract(_) => return true,
             Rule::View(_) => node.operands.first().copied(),
             Rule::Element(_) if matches!(node.op, Op::Elementwise(_) | Op::Cast(_)) => {
-                let constant = |v: &&ValueId| !matches!(graph.node(base(graph, **v).node).op, Op::Constant(_));
+                let constant =
+                    |v: &&ValueId| !matches!(graph.node(base(graph, **v).node).op, Op::Constant(_));
                 let mut variable = node.operands.iter().filter(constant);
                 let first = variable.next().copied();
                 first.filter(|_| variable.next().is_none())

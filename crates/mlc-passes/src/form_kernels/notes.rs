@@ -46,7 +46,11 @@ pub struct Written {
 /// Notes of all kernels.
 pub fn notes(facts: &Facts<'_>, groups: &[Group]) -> Vec<KernelNote> {
     let homes = homes(groups);
-    groups.iter().enumerate().map(|(i, g)| note(facts, g, |n| homes.get(&n).is_some_and(|&h| h != i))).collect()
+    groups
+        .iter()
+        .enumerate()
+        .map(|(i, g)| note(facts, g, |n| homes.get(&n).is_some_and(|&h| h != i)))
+        .collect()
 }
 
 /// The group that leaves each value in memory.

@@ -133,7 +133,8 @@ fn permuted_rows_give_permuted_rows() {
     let a = results(l.program(), &run(&l, &layout, &inputs, &states));
     let b = results(l.program(), &run(&l, &layout, &permuted, &states));
     for name in ["p", "q"] {
-        let row = |all: &BTreeMap<String, Vec<u8>>, r: usize| all[name][r * cols * 4..(r + 1) * cols * 4].to_vec();
+        let row =
+            |all: &BTreeMap<String, Vec<u8>>, r: usize| all[name][r * cols * 4..(r + 1) * cols * 4].to_vec();
         for (to, &from) in order.iter().enumerate() {
             assert_eq!(row(&b, to), row(&a, from), "{name}: row {from}");
         }

@@ -81,6 +81,8 @@ pub enum Refusal {
     LargeRow,
     Later,
     Lifetime,
+    /// One value is not worth a wait.
+    OneValue,
 }
 
 impl Refusal {
@@ -92,7 +94,9 @@ impl Refusal {
             Refusal::Opaque => "it reads the result of an op that is a kernel of its own",
             Refusal::Joined => "several kernels write the parts of what it reads",
             Refusal::Operand => "a matrix product reads each element many times, so it lies in memory",
-            Refusal::Stored => "it lies in memory for another kernel too, and reading it costs less than making it again",
+            Refusal::Stored => {
+                "it lies in memory for another kernel too, and reading it costs less than making it again"
+            }
             Refusal::Cycle => "what it needs depends on this kernel's result through another kernel",
             Refusal::SearchLimit => "the search for a cycle between the two kernels was given up",
             Refusal::Full => "the kernel is full",
@@ -101,6 +105,7 @@ impl Refusal {
             Refusal::Place => "it reads elements at other places than where they are computed",
             Refusal::Tail => "it needs a sum over all rows, which is there only after the last row",
             Refusal::LargeRow => "it needs the result of one large reduction, which is there only at its end",
+            Refusal::OneValue => "for one value the whole reduction would have to wait for another kernel",
             Refusal::Later => "it is needed only much later, and would have to be kept until then",
             Refusal::Lifetime => "the kernel would have to wait, and keep what it reads alive meanwhile",
         }

@@ -108,13 +108,7 @@ fn program(
         let mut after: Vec<CallId> = after[i].iter().map(|&s| call_of[s]).collect();
         after.sort();
         after.dedup();
-        program.calls.push(Call {
-            kernel: *kernel,
-            args,
-            donates: vec![],
-            after,
-            prov: step.prov.clone(),
-        });
+        program.calls.push(Call { kernel: *kernel, args, donates: vec![], after, prov: step.prov.clone() });
     }
     drop_unused(&mut program);
     Ok(program)

@@ -93,7 +93,8 @@ impl Steps {
                 let nothing = Inside::default();
                 steps.push_draft(homes, copy_kernel(Cx::new(homes, &nothing), x, v, None)?);
             }
-            let made: Vec<ValueId> = draft.writes.iter().copied().filter(|v| part_of.contains_key(v)).collect();
+            let made: Vec<ValueId> =
+                draft.writes.iter().copied().filter(|v| part_of.contains_key(v)).collect();
             steps.push_draft(homes, draft);
             // Whoever reads the whole waits for all parts.
             for v in made {

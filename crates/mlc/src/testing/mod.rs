@@ -42,7 +42,15 @@ pub fn kernels_text(program: &Program, entry: &str, dims: &[(&str, i64)]) -> Str
         let writes: Vec<String> =
             k.writes.iter().map(|w| format!("{} ({} bytes)", w.value, w.bytes)).collect();
         // Writing to a string cannot fail.
-        let _ = writeln!(out, "{:3}  {}: {}\n       reads {}\n       writes {}", i + 1, k.kind, holds.join(", "), k.reads.join(", "), writes.join(", "));
+        let _ = writeln!(
+            out,
+            "{:3}  {}: {}\n       reads {}\n       writes {}",
+            i + 1,
+            k.kind,
+            holds.join(", "),
+            k.reads.join(", "),
+            writes.join(", ")
+        );
     }
     out
 }

@@ -17,12 +17,12 @@
 
 use std::fmt::Write;
 
+use mlc::Program;
 use mlc::diag::Span;
 use mlc::ir::graph::Phase;
 use mlc::passes::Decision;
-use mlc::passes::form_kernels::{Held, KernelNote};
 use mlc::passes::Lowered;
-use mlc::Program;
+use mlc::passes::form_kernels::{Held, KernelNote};
 
 use super::on_line;
 use crate::text;
@@ -32,7 +32,8 @@ pub fn describe(program: &Program, lowered: &Lowered, line: Option<u32>) -> Stri
     let mut out = String::new();
     let here = |span: Span| on_line(program, span, line);
     let numbered = lowered.kernels.iter().enumerate();
-    let shown: Vec<(usize, &KernelNote)> = numbered.filter(|(_, k)| k.holds.iter().any(|h| here(h.span))).collect();
+    let shown: Vec<(usize, &KernelNote)> =
+        numbered.filter(|(_, k)| k.holds.iter().any(|h| here(h.span))).collect();
     if line.is_none() && !lowered.kernels.is_empty() {
         let n = lowered.kernels.len();
         let _ = writeln!(out, "{n} {}", if n == 1 { "kernel" } else { "kernels" });

@@ -266,7 +266,7 @@ impl<'f, 'g> Units<'f, 'g> {
 
     /// Moves the members of `b` into `a`, which takes the larger domain.
     pub fn merge(&mut self, a: UnitId, b: UnitId) {
-        let gone = std::mem::replace(&mut self.list[b.0 as usize].members, vec![]);
+        let gone = std::mem::take(&mut self.list[b.0 as usize].members);
         for m in &gone {
             self.of[m.0 as usize] = Some(a);
         }

@@ -104,7 +104,8 @@ pub(crate) fn lower(
     let mut graph = entry.graph.clone();
     let mut decisions = passes(program, binding).run(&mut graph)?.decisions;
     let scratch = |k: &mlc_ir::loops::Kernel| program.backend().scratch_bytes(k);
-    let mut lowered = mlc_passes::lower_entry_with(&graph, program.layout(), &scratch)?;
+    let mut lowered =
+        mlc_passes::lower_entry_with(&graph, program.layout(), &scratch, program.options().fusion)?;
     decisions.append(&mut lowered.decisions);
     lowered.decisions = decisions;
     Ok((graph, lowered))

@@ -9,7 +9,7 @@ use mlc_diag::{Diagnostic, Diagnostics, SourceMap};
 use mlc_frontend::build::{DiskLoader, FileLoader, MemoryLoader};
 use mlc_ir::program::{Entry, StateLayout};
 use mlc_ir::{Binding, Device};
-use mlc_passes::{Lowered, Place};
+use mlc_passes::{Fusion, Lowered, Place};
 
 use crate::artifact::Loaded;
 use crate::bound::{BoundEntry, Key, lower};
@@ -28,6 +28,7 @@ pub struct Compiler {
     pub(crate) tests: bool,
     pub(crate) strict: bool,
     pub(crate) threads: Option<usize>,
+    pub(crate) fusion: Fusion,
 }
 
 impl Compiler {
@@ -86,6 +87,12 @@ impl Compiler {
     /// on it. 0 counts as 1.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
+        self
+    }
+
+    /// Makes every op a kernel of its own, for comparison: no bit of any result may differ.
+    pub fn fuse(mut self, fuse: bool) -> Self {
+        self.fusion = Fusion { fuse };
         self
     }
 

@@ -469,7 +469,8 @@ impl BodyBuilder {
         self.push(ExprOp::Fn(f, args.into()), dtype)
     }
 
-    /// The value of an index as an i64 expression. `Data` atoms are not allowed in it.
+    /// The value of an index as an i64 expression. `Data` atoms are brought into bounds; faults are the
+    /// loads' to record.
     pub fn index_value(&mut self, index: &Index) -> ExprId {
         let mut sum = None;
         for (coef, atom) in &index.terms {
@@ -487,7 +488,7 @@ impl BodyBuilder {
                     }
                     v
                 }
-                Atom::Data(e, _) => self.cast(DType::I64, *e),
+                Atom::Data(e, bound) => self.in_bounds(*e, *bound),
             };
             if *coef != 1 {
                 let c = self.int(DType::I64, *coef);
@@ -506,6 +507,21 @@ impl BodyBuilder {
                 self.prim(Prim::Add, &[s, o])
             }
         }
+    }
+
+    /// A data-dependent index as [`super::Bound`] says.
+    fn in_bounds(&mut self, e: ExprId, bound: super::Bound) -> ExprId {
+        let mut v = self.cast(DType::I64, e);
+        let (zero, extent) = (self.int(DType::I64, 0), bound.extent as i64);
+        if bound.wrap {
+            let n = self.int(DType::I64, extent);
+            let moved = self.prim(Prim::Add, &[v, n]);
+            let negative = self.prim(Prim::Lt, &[v, zero]);
+            v = self.prim(Prim::Select, &[negative, moved, v]);
+        }
+        let last = self.int(DType::I64, extent - 1);
+        let v = self.prim(Prim::Max, &[v, zero]);
+        self.prim(Prim::Min, &[v, last])
     }
 
     /// `lo <= index < hi` as a guard.

@@ -14,10 +14,10 @@ use mlc_ir::{Binding, DType, Device, Dim, Symbol, Type};
 
 use crate::{Lowered, Place, lower_entry, pipeline};
 
-type Values = HashMap<Symbol, Tensor>;
+pub(crate) type Values = HashMap<Symbol, Tensor>;
 
 /// All states of a graph in order of their nodes.
-fn layout_of(g: &Graph) -> StateLayout {
+pub(crate) fn layout_of(g: &Graph) -> StateLayout {
     let mut layout = StateLayout::default();
     for id in g.ids() {
         if let Op::State(s) = &g.node(id).op
@@ -50,7 +50,7 @@ fn floats_of(dtype: DType, bytes: &[u8]) -> Vec<f64> {
     bytes.chunks_exact(dtype.size()).map(element).collect()
 }
 
-fn feeds(program: &LoopProgram, layout: &StateLayout, inputs: &Values, states: &Values) -> Feeds {
+pub(crate) fn feeds(program: &LoopProgram, layout: &StateLayout, inputs: &Values, states: &Values) -> Feeds {
     let mut feeds = Feeds::new();
     for (i, b) in program.buffers.iter().enumerate() {
         let tensor = match b.role {
@@ -75,7 +75,7 @@ fn result(l: &Lowered, layout: &StateLayout, feeds: &Feeds, name: &str) -> Optio
 }
 
 /// Runs the program over separate buffers and over the plan's poisoned arenas; both must agree by bits.
-fn run(l: &Lowered, layout: &StateLayout, inputs: &Values, states: &Values) -> Feeds {
+pub(crate) fn run(l: &Lowered, layout: &StateLayout, inputs: &Values, states: &Values) -> Feeds {
     let mut a = feeds(l.program(), layout, inputs, states);
     let mut b = a.clone();
     let text = || crate::plan_text(l);
@@ -85,7 +85,7 @@ fn run(l: &Lowered, layout: &StateLayout, inputs: &Values, states: &Values) -> F
     a
 }
 
-fn bound(g: &mut Graph) {
+pub(crate) fn bound(g: &mut Graph) {
     let options = pipeline::Options { place: Place::on(Device::CPU), binding: Binding::new() };
     pipeline::pipeline(&options).verify(true).run(g).unwrap_or_else(|e| panic!("{}: {e}", g.name));
 }
@@ -102,7 +102,7 @@ fn random_tensor(rng: &mut Rng, ty: &Type) -> Tensor {
     Tensor::from_f64(ty.dtype, &shape, &values)
 }
 
-fn random_feed(g: &Graph, seed: u64) -> (Values, Values) {
+pub(crate) fn random_feed(g: &Graph, seed: u64) -> (Values, Values) {
     let mut rng = Rng(seed ^ 0x5eed);
     let (mut inputs, mut states) = (Values::new(), Values::new());
     for id in g.ids() {
@@ -172,36 +172,36 @@ fn random_graphs_agree_with_the_evaluator_and_their_plans() {
 }
 
 /// A graph that is built by hand, placed on the CPU.
-struct Hand {
-    g: Graph,
+pub(crate) struct Hand {
+    pub g: Graph,
 }
 
 impl Hand {
-    fn new() -> Hand {
+    pub fn new() -> Hand {
         let mut g = Graph::new("hand");
         g.stage = Stage::Bound;
         Hand { g }
     }
 
-    fn b(&mut self) -> GraphBuilder<'_> {
+    pub fn b(&mut self) -> GraphBuilder<'_> {
         GraphBuilder::new(&mut self.g, Prov::NONE).on(Some(Device::CPU))
     }
 
-    fn input(&mut self, name: &str, dtype: DType, shape: &[usize]) -> ValueId {
+    pub fn input(&mut self, name: &str, dtype: DType, shape: &[usize]) -> ValueId {
         let ty = Type::new(dtype, shape.iter().map(|&d| Dim::from(d))).on(Device::CPU);
         self.b().op(Input { name: name.into(), ty }, &[]).unwrap()
     }
 
-    fn state(&mut self, path: &str, shape: &[usize]) -> ValueId {
+    pub fn state(&mut self, path: &str, shape: &[usize]) -> ValueId {
         let ty = Type::new(DType::F32, shape.iter().map(|&d| Dim::from(d))).on(Device::CPU);
         self.b().op(State { path: path.into(), ty }, &[]).unwrap()
     }
 
-    fn output(&mut self, name: &str, value: ValueId) {
+    pub fn output(&mut self, name: &str, value: ValueId) {
         self.g.outputs.push(Output { name: name.into(), value, weight: None, span: Span::NONE });
     }
 
-    fn write(&mut self, state: &str, value: ValueId) {
+    pub fn write(&mut self, state: &str, value: ValueId) {
         self.g.writes.push(StateWrite { state: state.into(), value, span: Span::NONE });
     }
 
@@ -211,14 +211,14 @@ impl Hand {
         b.mul(x, s).unwrap()
     }
 
-    fn lower(&self) -> (Lowered, StateLayout) {
+    pub fn lower(&self) -> (Lowered, StateLayout) {
         mlc_ir::graph::verify(&self.g).unwrap_or_else(|e| panic!("{e}"));
         let layout = layout_of(&self.g);
         (lower_entry(&self.g, &layout).unwrap_or_else(|e| panic!("{e}")), layout)
     }
 
     /// Lowers and holds against the evaluator.
-    fn check(&self) -> Lowered {
+    pub fn check(&self) -> Lowered {
         let (l, layout) = self.lower();
         let feed = random_feed(&self.g, 1);
         check_values("hand", &self.g, &l, &layout, &feed);
@@ -226,14 +226,15 @@ impl Hand {
     }
 }
 
-/// (maps, row reductions, column reductions, contractions, scatters, copies) among the calls.
-fn kinds(l: &Lowered) -> [usize; 6] {
-    let mut out = [0; 6];
+/// (maps, row reductions, column reductions, contractions, scatters, copies, segments) among the calls.
+fn kinds(l: &Lowered) -> [usize; 7] {
+    let mut out = [0; 7];
     for call in &l.program().calls {
         let i = match &l.program().kernel_of(call).kind {
             Kind::Loop(b) if !b.tails.is_empty() => 2,
             Kind::Loop(b) if !b.reds.is_empty() => 1,
             Kind::Loop(_) => 0,
+            Kind::Segments(_) => 6,
             Kind::Contract(_) => 3,
             Kind::ScatterAdd(_) => 4,
             Kind::Copy(_) => 5,
@@ -253,7 +254,7 @@ fn views_and_chains_fold_into_one_kernel() {
     let y = h.b().mul(e, r).unwrap();
     h.output("y", y);
     let l = h.check();
-    assert_eq!(kinds(&l), [1, 0, 0, 0, 0, 0]);
+    assert_eq!(kinds(&l), [1, 0, 0, 0, 0, 0, 0]);
     let Kind::Loop(body) = &l.program().kernels[0].kind else { panic!() };
     let mut affine = true;
     for e in &body.exprs {
@@ -275,7 +276,7 @@ fn a_state_is_updated_in_place() {
     h.output("y", y);
     h.write("w", new);
     let l = h.check();
-    assert_eq!(kinds(&l), [2, 0, 0, 0, 0, 0]);
+    assert_eq!(kinds(&l), [2, 0, 0, 0, 0, 0, 0]);
     // The reader of the old value comes first, by an edge.
     assert_eq!(l.program().calls[1].after.len(), 1);
     assert_eq!(l.program().calls[1].donates.len(), 1);
@@ -288,7 +289,7 @@ fn swapped_states_swap() {
     h.write("a", b);
     h.write("b", a);
     let l = h.check();
-    assert_eq!(kinds(&l), [0, 0, 0, 0, 0, 3]);
+    assert_eq!(kinds(&l), [0, 0, 0, 0, 0, 3, 0]);
 }
 
 #[test]
@@ -300,7 +301,7 @@ fn a_cycle_of_updates_goes_through_temporaries() {
     h.write("b", z);
     h.write("c", x);
     let l = h.check();
-    assert_eq!(kinds(&l), [3, 0, 0, 0, 0, 1]);
+    assert_eq!(kinds(&l), [3, 0, 0, 0, 0, 1, 0]);
 }
 
 #[test]
@@ -311,7 +312,7 @@ fn a_shifted_read_of_the_written_state_is_not_in_place() {
     let new = h.b().add(w, f).unwrap();
     h.write("w", new);
     let l = h.check();
-    assert_eq!(kinds(&l), [1, 0, 0, 0, 0, 1]);
+    assert_eq!(kinds(&l), [1, 0, 0, 0, 0, 1, 0]);
 }
 
 #[test]
@@ -489,10 +490,8 @@ fn kernels_of_a_perceptron_step() {
     let g = step(64);
     let layout = layout_of(&g);
     let l = lower_entry(&g, &layout).unwrap();
-    // Without fusion: 5 contractions, 2 bias gradients, 3 row reductions, 8 updates; the rest are maps.
-    assert_eq!(kinds(&l), [18, 3, 2, 5, 0, 0], "{}", crate::plan_text(&l));
-    // The four updates of a kind differ in size only, so nothing is shared here.
-    assert_eq!(l.program().kernels.len(), l.program().calls.len());
+    // The input; the softmax and one bias gradient; contractions; bias updates and the loss as segments.
+    assert_eq!(kinds(&l), [1, 0, 2, 5, 0, 0, 1], "{}", crate::plan_text(&l));
     let copies = l.decisions.iter().filter(|d| d.verdict == "copied").count();
     assert_eq!(copies, 0, "every state is updated in place");
 }
@@ -509,5 +508,5 @@ fn equal_layers_share_kernels() {
     }
     h.output("y", x);
     let l = h.check();
-    assert_eq!((l.program().kernels.len(), l.program().calls.len()), (2, 10));
+    assert_eq!((l.program().kernels.len(), l.program().calls.len()), (1, 5));
 }

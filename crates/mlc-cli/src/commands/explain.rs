@@ -70,8 +70,7 @@ fn why(a: &ExplainArgs, show: &Show) -> Result<u8, Error> {
         let (name, n) = parse::dim(word)?;
         compiler = compiler.dim(name, n);
     }
-    let program = compiler.compile_file(file)?;
-    show.diagnostics(program.warnings(), program.sources());
+    let program = super::compiled(file, compiler, show)?;
     let names = entries::for_compile(&program, entry)?;
     let mut said = String::new();
     let mut open = Diagnostics::new();

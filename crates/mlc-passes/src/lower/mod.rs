@@ -13,11 +13,11 @@ pub(crate) mod tests;
 
 use std::sync::Arc;
 
-use mlc_diag::{Diagnostic, Diagnostics};
+use mlc_diag::{Diagnostic, Diagnostics, Span};
 use mlc_ir::graph::{Graph, Stage, ValueId};
 use mlc_ir::loops::{
-    ArgId, Buffer, BufferId, BufferSlice, Call, CallId, Const, ConstId, KernelId, LoopProgram, Prov, Role,
-    kernel_key,
+    ArgId, Buffer, BufferId, BufferSlice, Call, CallId, Const, ConstId, Kernel, KernelId, LoopProgram, Prov,
+    Role, kernel_key,
 };
 use mlc_ir::lower::{Rule, count, extents, prov};
 use mlc_ir::op::{Literal, Op};
@@ -88,13 +88,13 @@ fn program(
     for (at, &i) in order.iter().enumerate() {
         call_of[i] = CallId(at as u32);
     }
-    let mut shared: FxHashMap<[u8; 32], (KernelId, Vec<ArgId>)> = FxHashMap::default();
+    let mut shared: FxHashMap<([u8; 32], Vec<Span>), (KernelId, Vec<ArgId>)> = FxHashMap::default();
     let mut names: FxHashSet<Arc<str>> = FxHashSet::default();
     let after = steps.hazards_before();
     for &i in order {
         let step = &steps.list[i];
         let key = kernel_key(&step.kernel);
-        let (kernel, canonical) = shared.entry(key.hash).or_insert_with(|| {
+        let (kernel, canonical) = shared.entry((key.hash, fault_spans(&step.kernel))).or_insert_with(|| {
             let mut kernel = step.kernel.clone();
             kernel.name = unique(&mut names, &kernel.name);
             program.kernels.push(kernel);
@@ -112,6 +112,13 @@ fn program(
     }
     drop_unused(&mut program);
     Ok(program)
+}
+
+/// The lines that faults of a kernel are reported at. A kernel has one set of them, so kernels that differ in
+/// nothing else are two; the back end compiles their code once all the same.
+fn fault_spans(kernel: &Kernel) -> Vec<Span> {
+    let sites = kernel.fault_sites();
+    sites.iter().filter_map(|s| Some(kernel.prov.get(s.prov as usize)?.span)).collect()
 }
 
 /// Temporaries that no call touches (values without elements, outputs' own buffers taken instead) go.

@@ -20,8 +20,8 @@ model Net {
         tanh(fc(embed(ids)))
     }
 
-    noise(x: f32[batch, 4]) -> f32[n, 3] {
-        exp(fc(x)).sum(axis: 0).broadcast_to([n, 3])
+    noise(x: f32[batch, 4], n: int) -> f32[n, 3] {
+        zeros(f32[n, 3]) + sum(exp(fc(x)), axis: 0)
     }
 }
 "#;

@@ -49,7 +49,7 @@ impl CpuBackend {
     /// Compiles kernels; equal ones once.
     pub fn kernels(
         &self,
-        kernels: &[Kernel],
+        kernels: &[&Kernel],
     ) -> Result<(Vec<Arc<dyn HostKernel>>, CompileStats), Diagnostic> {
         let start = Instant::now();
         let mut stats = CompileStats::default();
@@ -57,7 +57,7 @@ impl CpuBackend {
         let mut units = Vec::new();
         let mut forms: Vec<Form> = Vec::new();
         let mut form_of = Vec::with_capacity(kernels.len());
-        for kernel in kernels {
+        for &kernel in kernels {
             let next = forms.len();
             let form = key(kernel).map_or(next, |key| *first_of.entry(key).or_insert(next));
             form_of.push(form);
@@ -126,7 +126,7 @@ pub(crate) fn unit(kernel: &Kernel) -> Option<Unit> {
         Kind::Loop(body) => Source::Body(simplify(body)),
         Kind::ScatterAdd(s) => Source::Scatter(s.clone()),
         Kind::Copy(c) => Source::Body(simplify(&copy_body(kernel, c))),
-        Kind::Contract(_) => return None,
+        Kind::Contract(_) | Kind::Repeat(_) => return None,
     };
     let faults = !kernel.fault_sites().is_empty();
     Some(Unit { name: kernel.name.to_string(), source, args: kernel.args.clone(), site: 0, faults })
@@ -162,12 +162,13 @@ impl Backend for CpuBackend {
         match &kernel.kind {
             Kind::Loop(body) => crate::emit::scratch_bytes(body),
             Kind::Contract(c) => gemm::parts(kernel, c, self.options.strict).scratch_bytes(),
-            Kind::ScatterAdd(_) | Kind::Copy(_) => 0,
+            // A repeated program's needs are the planner's to add up.
+            Kind::ScatterAdd(_) | Kind::Copy(_) | Kind::Repeat(_) => 0,
         }
     }
 
     fn compile(&self, plan: Arc<Plan>) -> Result<Arc<dyn Executable>, Diagnostic> {
-        let (kernels, stats) = self.kernels(&plan.program.kernels)?;
+        let (kernels, stats) = self.kernels(&plan.program.leaf_kernels())?;
         Ok(Arc::new(HostExecutable::new(plan, kernels, stats)?))
     }
 }

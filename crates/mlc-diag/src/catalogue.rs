@@ -233,6 +233,11 @@ pub const ENTRIES: &[Entry] = &[
         text: "A method or fn that can be run must end with the expression that is its result.",
     },
     Entry {
+        code: "E0319",
+        title: "a run-time loop that changes a type",
+        text: "A `scan` carries the names bound outside that its body assigns, from trip to trip. What it carries keeps its dtype and shape, and is a tensor, a number, or a list or tuple of these:\n\n```mlg\nh = zeros(f32[batch, dim])\nscan x in xs, axis: 1 { h = tanh(wx(x) + wh(h)) }\n```\nA number bound before the loop is a scalar (`0` is an i64, `0.0` an f32). Begin with a value of the type that the body gives, or cast in the body.",
+    },
+    Entry {
         code: "E0403",
         title: "two states of one name",
         text: "Parameters, buffers and optimizer states are named by the path of members that leads to them, and two have the same path. This happens where instances are built in two lists of one call, which both count from 0. Give the lists bindings of their own.",

@@ -20,6 +20,7 @@ pub mod pipeline;
 pub mod place;
 pub mod plan_memory;
 pub mod simplify;
+pub mod sink;
 #[cfg(test)]
 mod tests;
 
@@ -33,3 +34,4 @@ pub use manager::{PassManager, Report, Timing};
 pub use pass::{Decision, Pass, PassCx};
 pub use place::{Crossing, Place, crossings};
 pub use simplify::Simplify;
+pub use sink::Sink;

@@ -44,7 +44,7 @@ fn modules_come_and_go() {
     let kernels: Vec<Kernel> = (1..20).map(exp).collect();
     for _ in 0..20 {
         let backend = CpuBackend::new(CpuOptions { features: CpuFeatures::detect(), strict: false });
-        let (made, stats) = backend.kernels(&kernels).unwrap();
+        let (made, stats) = backend.kernels(&kernels.iter().collect::<Vec<_>>()).unwrap();
         assert_eq!((made.len(), stats.kernels), (19, 19));
         assert!(stats.code_bytes > 0 && stats.times.len() == 19);
         drop(made);

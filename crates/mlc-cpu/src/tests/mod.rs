@@ -129,7 +129,7 @@ pub const A2: ArgId = ArgId(2);
 
 pub fn compile(kernel: &Kernel, features: CpuFeatures) -> Result<std::sync::Arc<dyn HostKernel>, Diagnostic> {
     let backend = CpuBackend::new(CpuOptions { features, strict: true });
-    let (mut kernels, _) = backend.kernels(std::slice::from_ref(kernel))?;
+    let (mut kernels, _) = backend.kernels(&[kernel])?;
     Ok(kernels.remove(0))
 }
 

@@ -99,6 +99,7 @@ fn plan(span: Span) -> Plan {
             place(0, 64, 64, None),
         ],
         scratch: vec![0; 4],
+        bodies: Default::default(),
     }
 }
 
@@ -182,7 +183,7 @@ fn a_bad_index_names_its_line() {
 #[test]
 fn poison_does_not_show() {
     let plan = Arc::new(plan(Span::NONE));
-    let (kernels, stats) = backend().kernels(&plan.program.kernels).unwrap();
+    let (kernels, stats) = backend().kernels(&plan.program.leaf_kernels()).unwrap();
     let code = Arc::new(HostExecutable::new(plan.clone(), kernels, stats).unwrap());
     let state = Arc::new(StateStore::new(&plan, &backend()).unwrap());
     state.write(&plan, &plan.places[1], &bytes(&[1.0, 2.0, 3.0, 4.0])).unwrap();

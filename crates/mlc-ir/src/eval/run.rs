@@ -68,7 +68,11 @@ fn evaluate(
     let bind = |d: &Dim| d.eval(binding).map_or_else(|| d.clone(), Dim::from);
     for id in graph.topo_order() {
         let node = graph.node(id);
-        let place = |e: EvalError| EvalError { node: Some(id), span: node.prov.span, ..e };
+        // An error from inside a region has its place already.
+        let place = |e: EvalError| match e.node {
+            Some(_) => e,
+            None => EvalError { node: Some(id), span: node.prov.span, ..e },
+        };
         let results = match &node.op {
             Op::Input(op) => given(inputs, &op.name, "input").map(|t| vec![t]),
             Op::State(op) => given(states, &op.path, "state").map(|t| vec![t]),

@@ -84,6 +84,13 @@ fn dims_print_and_parse() {
     assert!(parse_dim(&"(".repeat(100_000)).is_err());
 }
 
+#[test]
+fn regions_do_not_nest_without_end() {
+    let scan = "%0: i64 = scan {trips=1, each=0, carries=0} body { ";
+    let text = format!("graph @g stage=built {{ {}", scan.repeat(10_000));
+    assert!(parse(&text).unwrap_err().to_string().contains("regions nest too deep"));
+}
+
 /// Each `// error: LINE:COLUMN: MESSAGE` stands above a graph that gives it.
 #[test]
 fn parse_errors_name_the_place() {
@@ -108,7 +115,7 @@ fn the_verifier_names_the_broken_rule() {
         assert!(broken.violations.iter().all(|v| v.rule == rule), "{rule}: {broken}\n{graph}");
         rules.insert(rule);
     }
-    for rule in [4, 5, 6, 7, 8, 9, 11, 12, 13, 14] {
+    for rule in [4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15] {
         assert!(rules.contains(&format!("V{rule}")), "no case for V{rule}");
     }
 }

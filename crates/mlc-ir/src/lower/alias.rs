@@ -12,7 +12,7 @@ pub fn candidates(kernel: &Kernel) -> Vec<ArgId> {
     let body = match &kernel.kind {
         Kind::Loop(body) => body,
         Kind::Contract(c) => &c.epilogue,
-        Kind::ScatterAdd(_) | Kind::Copy(_) => return vec![],
+        Kind::ScatterAdd(_) | Kind::Copy(_) | Kind::Repeat(_) => return vec![],
     };
     let Some(written) = kernel.args.last() else { return vec![] };
     let [store] = body.stores.as_slice() else { return vec![] };

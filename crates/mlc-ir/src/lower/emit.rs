@@ -218,7 +218,7 @@ impl<'a> Emitter<'a> {
         match &mut kernel.kind {
             Kind::Loop(body) => merge_axes(body),
             Kind::Contract(c) => merge_contraction(c),
-            Kind::ScatterAdd(_) | Kind::Copy(_) => {}
+            Kind::ScatterAdd(_) | Kind::Copy(_) | Kind::Repeat(_) => {}
         }
         (Draft { kernel, reads: self.reads, writes: v, starts_as: None }, self.quotients)
     }

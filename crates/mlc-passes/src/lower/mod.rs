@@ -5,8 +5,10 @@
 //! 2. Each kernel is built by its op's rule ([`mlc_ir::lower`]) and becomes a `steps::Step`.
 //! 3. `states` gives every value its buffer: an output or a state directly where that is safe, else a
 //!    temporary and a copy. Readers of a state come before its writer.
-//! 4. The steps in order become calls; equal kernels are shared.
+//! 4. `scan`: a loop's region is lowered in the same way and becomes one step that repeats it.
+//! 5. The steps in order become calls; equal kernels are shared.
 
+mod scan;
 mod states;
 mod steps;
 mod storage;
@@ -47,8 +49,9 @@ pub fn lower(graph: &Graph, layout: &StateLayout) -> Result<LoweredProgram, Diag
     let storage = storage::choose(graph)?;
     let mut buffers = Buffers::new(graph, layout);
     buffers.declare_inputs()?;
-    let mut steps = Steps::build(&storage)?;
-    let mut decisions = storage.decisions;
+    let mut decisions = vec![];
+    let mut steps = Steps::build(&storage, &mut decisions)?;
+    decisions.splice(0..0, storage.decisions);
     states::assign(graph, &storage.homes, &mut steps, &mut buffers, &mut decisions)?;
     let order = steps.order()?;
     Ok(LoweredProgram { program: program(graph, steps, buffers, &order)?, decisions })
@@ -63,7 +66,7 @@ fn program(
     let mut args_of = vec![];
     for step in &steps.list {
         let mut args = vec![];
-        for &place in step.reads.iter().chain([&step.write]) {
+        for &place in step.reads.iter().chain(&step.writes) {
             args.push(match place {
                 Place::Value(v) => buffers.of(v)?,
                 Place::Buffer(b) => b,

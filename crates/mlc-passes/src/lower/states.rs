@@ -233,12 +233,12 @@ impl Assign<'_, '_, '_> {
         let temp = self.buffers.temp(p.value)?;
         let (dtype, len) = (self.buffers.list[temp.ix()].dtype, self.buffers.list[temp.ix()].len);
         let prov = Prov { span: p.span, ..prov(self.graph, p.value.node) };
-        let copy = if self.steps.list[p.writer].write == Place::Value(p.value) {
+        let copy = if self.steps.list[p.writer].writes.contains(&Place::Value(p.value)) {
             self.buffers.settle(p.value, temp);
             self.steps.push_copy(p.value, (dtype, len), p.state, prov)
         } else {
             // The writer is a copy of something else: out of the way first, then into the state.
-            self.steps.list[p.writer].write = Place::Buffer(temp);
+            self.steps.list[p.writer].writes = vec![Place::Buffer(temp)];
             self.steps.push_copy_of(p.writer, temp, p.state)
         };
         self.positions.push(self.steps.list.len() - 1);
@@ -261,6 +261,6 @@ impl Assign<'_, '_, '_> {
 
 /// Does the value lie in memory at entry?
 fn is_source(graph: &Graph, v: ValueId) -> bool {
-    !matches!(graph.node(v.node).op.lowering().rule(), Rule::Kernel(_) | Rule::View(_) | Rule::Element(_))
+    matches!(graph.node(v.node).op.lowering().rule(), Rule::Stored)
         || matches!(graph.node(v.node).op, Op::Constant(_))
 }

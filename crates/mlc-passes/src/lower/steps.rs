@@ -3,22 +3,24 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use mlc_diag::Diagnostic;
+use mlc_diag::{Diagnostic, Diagnostics};
 use mlc_ir::DType;
-use mlc_ir::graph::ValueId;
+use mlc_ir::graph::{NodeId, ValueId};
 use mlc_ir::loops::{Arg, ArgId, AxisId, BufferId, CopyMap, Index, Kernel, Kind, Mode, Prov};
 use mlc_ir::lower::{Draft, Homes, Rule, copy_kernel, count, map_kernel, prov};
+use mlc_ir::op::Op;
 
 use super::storage::Storage;
+use crate::Decision;
 
 /// One call of a kernel.
 #[derive(Debug, Clone)]
 pub struct Step {
     pub kernel: Kernel,
-    /// For each argument but the last.
+    /// For the first arguments.
     pub reads: Vec<Place>,
-    /// The last argument.
-    pub write: Place,
+    /// For the others. Only a loop writes several.
+    pub writes: Vec<Place>,
     pub prov: Prov,
     /// Steps that made what this one reads or goes on writing.
     pub deps: Vec<usize>,
@@ -55,10 +57,14 @@ pub struct Steps {
 
 impl Steps {
     /// One step for each value that gets a kernel (two for what starts as a copy of another value).
-    pub fn build(storage: &Storage<'_>) -> Result<Steps, Diagnostic> {
+    pub fn build(storage: &Storage<'_>, decisions: &mut Vec<Decision>) -> Result<Steps, Diagnostics> {
         let cx = &storage.homes;
         let mut steps = Steps { maker: vec![None; cx.home.len()], ..Steps::default() };
         for &v in &storage.roots {
+            if let Op::Scan(scan) = &cx.graph.node(v.node).op {
+                steps.push_scan(cx, v.node, scan, decisions)?;
+                continue;
+            }
             if count(&cx.shape(v)?) == 0 {
                 continue;
             }
@@ -78,10 +84,15 @@ impl Steps {
         let v = draft.writes;
         let deps = draft.reads.iter().chain([&v]).filter_map(|&r| self.maker(r)).collect();
         let prov = prov(cx.graph, v.node);
-        let write = Place::Value(v);
+        let writes = vec![Place::Value(v)];
         let reads = draft.reads.into_iter().map(Place::Value).collect();
-        self.list.push(Step { kernel: draft.kernel, reads, write, prov, deps, hazards: vec![] });
-        self.maker[v.node.0 as usize] = Some(self.list.len() - 1);
+        self.push(Step { kernel: draft.kernel, reads, writes, prov, deps, hazards: vec![] }, v.node);
+    }
+
+    /// Adds the step that makes the results of a node.
+    pub(super) fn push(&mut self, step: Step, makes: NodeId) {
+        self.list.push(step);
+        self.maker[makes.0 as usize] = Some(self.list.len() - 1);
     }
 
     /// The last step that makes a value; `None` for what is there at entry.
@@ -99,8 +110,8 @@ impl Steps {
     ) -> usize {
         let kernel = whole_copy(dtype, len, &prov);
         let deps = self.maker(from).into_iter().collect();
-        let (reads, write) = (vec![Place::Value(from)], Place::Buffer(to));
-        self.list.push(Step { kernel, reads, write, prov, deps, hazards: vec![] });
+        let (reads, writes) = (vec![Place::Value(from)], vec![Place::Buffer(to)]);
+        self.list.push(Step { kernel, reads, writes, prov, deps, hazards: vec![] });
         self.list.len() - 1
     }
 
@@ -110,7 +121,7 @@ impl Steps {
         let step = Step {
             kernel: first.kernel.clone(),
             reads: vec![Place::Buffer(from)],
-            write: Place::Buffer(to),
+            writes: vec![Place::Buffer(to)],
             prov: first.prov.clone(),
             deps: vec![writer],
             hazards: vec![],

@@ -129,7 +129,7 @@ impl Chooser<'_> {
         }
         match node.op.lowering().rule() {
             Rule::Stored => self.homes.set(id.value(), id.value()),
-            Rule::Kernel(_) => self.root(id, "it is a kernel of its own")?,
+            Rule::Kernel(_) | Rule::Program => self.root(id, "it is a kernel of its own")?,
             Rule::View(view) => {
                 if view.renames() {
                     self.renamed.push(id);
@@ -255,6 +255,7 @@ impl Chooser<'_> {
         for (i, &operand) in node.operands.iter().enumerate() {
             let need = match rule {
                 Rule::Kernel(k) => k.need(self.graph, node, i),
+                Rule::Program => Need::Dense,
                 _ => self.element_need(id, i),
             };
             let need = if affine.get(i) == Some(&false) { Need::Dense } else { need };

@@ -226,7 +226,7 @@ impl Hand {
     }
 }
 
-/// (maps, row reductions, column reductions, contractions, scatters, copies) among the calls.
+/// (maps, row reductions, column reductions, contractions, scatters, copies) among the calls; loops are not here.
 fn kinds(l: &Lowered) -> [usize; 6] {
     let mut out = [0; 6];
     for call in &l.program().calls {
@@ -237,6 +237,7 @@ fn kinds(l: &Lowered) -> [usize; 6] {
             Kind::Contract(_) => 3,
             Kind::ScatterAdd(_) => 4,
             Kind::Copy(_) => 5,
+            Kind::Repeat(_) => panic!("a loop"),
         };
         out[i] += 1;
     }

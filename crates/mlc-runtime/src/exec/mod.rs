@@ -10,6 +10,8 @@
 //! ```
 
 mod backend;
+mod block;
+mod code;
 mod fault;
 mod host;
 mod memory;

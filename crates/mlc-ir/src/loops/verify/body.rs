@@ -56,6 +56,7 @@ impl Checker<'_> {
                     }
                 }
             }
+            Kind::Repeat(r) => self.repeat(r),
         }
     }
 
@@ -192,7 +193,7 @@ impl Checker<'_> {
                     self.fail("L8", s.prov, "a scatter cannot take positions");
                 }
             }
-            Kind::Copy(_) => {}
+            Kind::Copy(_) | Kind::Repeat(_) => {}
         }
     }
 
@@ -337,7 +338,7 @@ impl Checker<'_> {
                     self.fail("L5", s.prov, "a scatter loads its destination");
                 }
             }
-            Kind::Copy(_) => {}
+            Kind::Copy(_) | Kind::Repeat(_) => {}
         }
     }
 

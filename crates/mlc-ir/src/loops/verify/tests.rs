@@ -1,7 +1,9 @@
 //! Good kernels pass; each broken one is caught by the rule named.
 
 use super::*;
-use crate::loops::interp::tests::{gather, linear_relu, plan_of, scatter, softmax, two_softmaxes};
+use crate::loops::interp::tests::{
+    gather, linear_relu, plan_of, running_sum, scatter, softmax, two_softmaxes,
+};
 use crate::loops::*;
 use crate::{DType, Device};
 
@@ -23,6 +25,8 @@ fn good_kernels_pass() {
         gather(4, 3, true),
         scatter(4, 3, Init::Zero),
         scatter(4, 3, Init::Existing),
+        running_sum(3, 2),
+        running_sum(0, 2),
     ] {
         assert_eq!(verify_kernel(&k), [], "{}", k.name);
     }
@@ -33,7 +37,7 @@ fn body(k: &mut Kernel) -> &mut LoopBody {
         Kind::Loop(b) => b,
         Kind::Contract(c) => &mut c.epilogue,
         Kind::ScatterAdd(s) => &mut s.body,
-        Kind::Copy(_) => panic!("no body"),
+        Kind::Copy(_) | Kind::Repeat(_) => panic!("no body"),
     }
 }
 
@@ -189,4 +193,27 @@ fn programs_and_plans() {
     check("P4", &|p| p.places[2].offset = 20);
     check("P5", &|p| p.places[2].offset = 62);
     check("P8", &|p| p.scratch[1] = 8);
+}
+
+#[test]
+fn repeats_are_linked_as_their_program_asks() {
+    fn repeat(k: &mut Kernel) -> &mut Repeat {
+        let Kind::Repeat(r) = &mut k.kind else { panic!("no repeat") };
+        r
+    }
+    let k = || running_sum(3, 2);
+    broken("L16", k(), |k| repeat(k).trips = 2);
+    broken("L16", k(), |k| repeat(k).links.truncate(3));
+    broken("L16", k(), |k| repeat(k).links[1] = Link::Kept(BufferId(1)));
+    broken("L16", k(), |k| repeat(k).links[0] = Link::Kept(BufferId(1)));
+    broken("L16", k(), |k| repeat(k).trip = None);
+    broken("L16", k(), |k| repeat(k).trip = Some(BufferId(1)));
+    broken("L16", k(), |k| k.args[2].mode = Mode::Read);
+    broken("L10", k(), |k| k.args[3].may_alias = Some(ArgId(1)));
+    // What its program breaks is its own breach.
+    broken("P2", k(), |k| repeat(k).body.calls.swap(0, 1));
+    broken("P2", k(), |k| {
+        repeat(k).body.calls.pop();
+    });
+    broken("L15", k(), |k| repeat(k).body.kernels[0].prov.clear());
 }

@@ -57,7 +57,7 @@ pub fn run_rounded(
     evaluate(graph, inputs, states, binding, Precision::Rounded)
 }
 
-fn evaluate(
+pub(crate) fn evaluate(
     graph: &Graph,
     inputs: &HashMap<Symbol, Tensor>,
     states: &HashMap<Symbol, Tensor>,
@@ -79,7 +79,11 @@ fn evaluate(
             op => {
                 let operands: Option<Vec<&Tensor>> = node.operands.iter().map(|v| values.get(v)).collect();
                 match operands {
-                    Some(operands) => op.map_dims(&bind).eval(&operands),
+                    Some(operands) => match op.map_dims(&bind) {
+                        // What its region computes is rounded as everything is.
+                        Op::Scan(scan) => scan.run(&operands, precision),
+                        op => op.eval(&operands),
+                    },
                     None => Err(EvalError::new("an operand has no value")),
                 }
             }

@@ -85,7 +85,8 @@ impl<'g> Outliner<'g> {
         let ty = self.around.ty(v).clone();
         let op = Input { name: (self.name)(self.kept.len()), ty: ty.clone() };
         let prov = self.around.node(v.node).prov;
-        let node = Node { op: op.into(), operands: Default::default(), results: [ty].into_iter().collect(), prov };
+        let node =
+            Node { op: op.into(), operands: Default::default(), results: [ty].into_iter().collect(), prov };
         self.kept.push(v);
         let inner = self.add(node).value();
         self.values.insert(v, inner);

@@ -284,7 +284,8 @@ impl Verifier<'_> {
         }
         if let Err(e) = verify(&body) {
             for v in e.violations {
-                self.violations.push(Violation { message: format!("in the region of {id}: {}", v.message), ..v });
+                self.violations
+                    .push(Violation { message: format!("in the region of {id}: {}", v.message), ..v });
             }
         }
     }

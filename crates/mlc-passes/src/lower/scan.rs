@@ -36,7 +36,8 @@ impl Steps {
             kind: Kind::Repeat(Box::default()),
             prov: vec![prov(cx.graph, id)],
         };
-        let mut repeat = Repeat { trips: trips(scan)?, trip: links.trip, links: vec![], body: lowered.program };
+        let mut repeat =
+            Repeat { trips: trips(scan)?, trip: links.trip, links: vec![], body: lowered.program };
         let mut add = |v: ValueId, name: String, link: Link, mode: Mode| {
             let len = count(&cx.shape(v)?);
             kernel.args.push(Arg::new(name, cx.graph.ty(v).dtype, len, mode));
@@ -47,7 +48,10 @@ impl Steps {
         for (i, link) in links.reads {
             let v = node.operands[i];
             add(v, format!("{}{i}", link.word()), link, Mode::Read)?;
-            reads.push(cx.of(v).ok_or_else(|| Diagnostic::bug(format!("{v} is read by a loop and nowhere stored")))?);
+            reads.push(
+                cx.of(v)
+                    .ok_or_else(|| Diagnostic::bug(format!("{v} is read by a loop and nowhere stored")))?,
+            );
         }
         let mut writes = vec![];
         for (i, link) in links.writes.into_iter().enumerate() {
@@ -110,7 +114,9 @@ impl Links {
                     states[k] = Some(Link::State(b));
                 }
                 (Some(Port::Out(k)), _) if k < outs.len() => outs[k] = Some(Link::Slice(b)),
-                _ => return Err(Diagnostic::bug(format!("a loop's body has no place for `{}`", buffer.name))),
+                _ => {
+                    return Err(Diagnostic::bug(format!("a loop's body has no place for `{}`", buffer.name)));
+                }
             }
         }
         reads.sort_by_key(|r| r.0);

@@ -155,7 +155,7 @@ fn random_graphs_agree_with_the_evaluator_and_their_plans() {
         let dtypes =
             [vec![F32, F32, I64, Bool], vec![F32, F64, U8], vec![F16, F32, I32], vec![BF16, F32, I8]];
         let dtypes = dtypes[seed as usize % 4].clone();
-        let shape = GraphShape { symbols: false, nodes: 6 + seed as usize % 40, dtypes };
+        let shape = GraphShape { symbols: false, nodes: 6 + seed as usize % 40, dtypes, loops: 0 };
         let mut g = random_graph(seed, &shape);
         let (layout, feed) = (layout_of(&g), random_feed(&g, seed));
         bound(&mut g);

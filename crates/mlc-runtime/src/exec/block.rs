@@ -90,7 +90,8 @@ impl Block {
             block.push_args(plan, call, bases.arenas);
             let work = match (&kernel.kind, code.of(call.kernel)) {
                 (Kind::Repeat(r), Some(KernelCode::Repeat(body))) => {
-                    let missing = || Diagnostic::bug(format!("the program of {} is not planned", kernel.name));
+                    let missing =
+                        || Diagnostic::bug(format!("the program of {} is not planned", kernel.name));
                     let inner = plan.bodies.get(&call.kernel).ok_or_else(missing)?;
                     Work::Repeat(Box::new(Trips::new(r, inner, body, bases, number + 1)?))
                 }

@@ -11,8 +11,8 @@
 mod carry;
 
 use mlc_diag::Span;
-use mlc_ir::graph::{Node, NodeId, ValueId};
-use mlc_ir::op::{Input, Literal, Op, Port, RandomBits, Scan, ScanBody, ScalarFn, State};
+use mlc_ir::graph::{NodeId, ValueId};
+use mlc_ir::op::{Literal, Op, Port, RandomBits, ScalarFn, Scan, ScanBody};
 use mlc_ir::program::system;
 use mlc_ir::types::{Fact, Relation, Shape};
 use mlc_ir::{DType, Dim, Type};
@@ -110,9 +110,7 @@ impl<'a> Interp<'a> {
             v => {
                 let title =
                     format!("`scan` runs over a range or along an axis of tensors, this is {}", self.text(v));
-                return Err(error("E0305", span, title)
-                    .hint("over a compile-time list write `for`")
-                    .into());
+                return Err(error("E0305", span, title).hint("over a compile-time list write `for`").into());
             }
         };
         if xs.len() != names.len() {
@@ -132,7 +130,8 @@ impl<'a> Interp<'a> {
             match &trips {
                 None => trips = Some(n),
                 Some(first) => self.same_dim(first, &n, span, |_| {
-                    let title = format!("the tensors of a `scan` differ along axis {axis}: {first} against {n}");
+                    let title =
+                        format!("the tensors of a `scan` differ along axis {axis}: {first} against {n}");
                     error("E0201", span, title)
                 })?,
             }
@@ -192,13 +191,8 @@ impl<'a> Interp<'a> {
 
     /// A node that stands for what a trip is given.
     fn port(&mut self, port: Port, ty: Type) -> ValueId {
-        let (name, results) = (port.name().into(), [ty.clone()].into_iter().collect());
-        let op: Op = match port {
-            Port::Carry(_) => State { path: name, ty }.into(),
-            _ => Input { name, ty }.into(),
-        };
         let prov = self.prov();
-        self.g.graph.insert(Node { op, operands: Default::default(), results, prov }).value()
+        port.insert(&mut self.g.graph, ty, prov)
     }
 
     /// The slice of a tensor that a trip of the innermost loop sees.
@@ -245,12 +239,8 @@ impl<'a> Interp<'a> {
             .chain(carries.iter().flat_map(|c| c.first.iter().copied()))
             .chain(outlined.kept)
             .collect();
-        let op = Scan {
-            trips: open.trips,
-            each: open.each.len(),
-            carries: next.len(),
-            body: region.finish(),
-        };
+        let op =
+            Scan { trips: open.trips, each: open.each.len(), carries: next.len(), body: region.finish() };
         let results = self.scan_node(op, &operands)?;
         let (last, stacks) = results.split_at(next.len());
         let mut last = last.iter().copied();
@@ -258,8 +248,7 @@ impl<'a> Interp<'a> {
             let value = refill(&c.before, &mut last);
             env.assign(c.name, value, c.bound);
         }
-        let stacks: Vec<ValueId> =
-            stacks.iter().map(|&v| self.first_to(v, axis, span)).collect::<R<_>>()?;
+        let stacks: Vec<ValueId> = stacks.iter().map(|&v| self.first_to(v, axis, span)).collect::<R<_>>()?;
         Ok(refill(&value, &mut stacks.into_iter()))
     }
 
@@ -283,10 +272,7 @@ impl<'a> Interp<'a> {
             if let (Op::Grad(_), Some(x)) = (&node.op, node.operands.iter().skip(1).find(outside)) {
                 let what = "a gradient in a run-time loop by a value from outside it";
                 let d = later::construct(what, node.prov.span);
-                return Err(d
-                    .label(self.g.graph.span(*x), "the value")
-                    .label(span, "the loop")
-                    .into());
+                return Err(d.label(self.g.graph.span(*x), "the value").label(span, "the loop").into());
             }
         }
         Ok(())

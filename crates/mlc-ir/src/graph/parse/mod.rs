@@ -11,9 +11,7 @@ use mlc_diag::{Diagnostic, Span, catalogue};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::{
-    Check, Graph, Node, NodeId, Output, Phase, Prov, Region, ScopeId, Stage, StateWrite, ValueId,
-};
+use super::{Check, Graph, Node, NodeId, Output, Phase, Prov, Region, ScopeId, Stage, StateWrite, ValueId};
 use crate::op::{AttrValue, Op};
 use crate::types::{Dim, Fact, Type};
 

@@ -1,8 +1,8 @@
 //! A kernel that repeats a program: its calls in order, once a trip.
 
+use super::Numbered;
 use super::memory::{InterpError, Memory, Slot};
 use super::program::{Base, arenas, constants, run_calls};
-use super::Numbered;
 use crate::loops::kernel::FaultRecord;
 use crate::loops::program::{BufferId, Role};
 use crate::loops::repeat::{Link, Repeat};

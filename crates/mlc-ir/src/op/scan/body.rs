@@ -28,6 +28,16 @@ impl Port {
         }
     }
 
+    /// Adds the node that gives a graph the port's value.
+    pub fn insert(self, graph: &mut Graph, ty: Type, prov: Prov) -> ValueId {
+        let (name, results) = (Symbol::from(self.name()), [ty.clone()].into_iter().collect());
+        let op: Op = match self {
+            Port::Carry(_) => State { path: name, ty }.into(),
+            _ => Input { name, ty }.into(),
+        };
+        graph.insert(Node { op, operands: Default::default(), results, prov }).value()
+    }
+
     pub fn of(name: &str) -> Option<Port> {
         if name == "trip" {
             return Some(Port::Trip);
@@ -57,13 +67,7 @@ impl ScanBody {
 
     /// The value that a port gives the body.
     pub fn port(&mut self, port: Port, ty: Type, prov: Prov) -> ValueId {
-        let name: Symbol = port.name().into();
-        let results = smallvec::smallvec![ty.clone()];
-        let op: Op = match port {
-            Port::Carry(_) => State { path: name, ty }.into(),
-            _ => Input { name, ty }.into(),
-        };
-        self.graph.insert(Node { op, operands: Default::default(), results, prov }).value()
+        port.insert(&mut self.graph, ty, prov)
     }
 
     /// The next output.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use mlc_diag::Diagnostic;
 
 use super::{Attrs, CastPolicy, Cotangents, Gradient, InferCx, Op, OpDef, Sample, Types, Vjp};
-use crate::eval::{self, EvalError, Tensor, sizes};
+use crate::eval::{EvalError, Precision, Tensor, evaluate, sizes};
 use crate::graph::{GraphBuilder, Output, Region};
 use crate::types::{Binding, DType, Dim, Symbol, Type};
 
@@ -83,7 +83,9 @@ impl Scan {
             same_type(cx, &what, &want, body.ty(w.value), operands)?;
         }
         match body.outputs.iter().enumerate().find(|(i, o)| Port::of(&o.name) != Some(Port::Out(*i))) {
-            Some((i, o)) => Err(Diagnostic::bug(format!("output {i} of a scan's body is called `{}`", o.name))),
+            Some((i, o)) => {
+                Err(Diagnostic::bug(format!("output {i} of a scan's body is called `{}`", o.name)))
+            }
             None => Ok(()),
         }
     }
@@ -184,6 +186,17 @@ impl OpDef for Scan {
     }
 
     fn eval(&self, operands: &[&Tensor]) -> Result<Vec<Tensor>, EvalError> {
+        self.run(operands, Precision::Exact)
+    }
+
+    fn samples() -> Vec<Sample> {
+        samples::all()
+    }
+}
+
+impl Scan {
+    /// All trips, with float values kept as `precision` says.
+    pub(crate) fn run(&self, operands: &[&Tensor], precision: Precision) -> Result<Vec<Tensor>, EvalError> {
         let trips = sizes(std::slice::from_ref(&self.trips))?[0];
         let name = |port: Port| Symbol::from(port.name());
         let mut inputs: HashMap<Symbol, Tensor> = HashMap::new();
@@ -195,11 +208,12 @@ impl OpDef for Scan {
             first.map(|(i, x)| (name(Port::Carry(i)), (*x).clone())).collect();
         let mut stacked = self.empty_stacks()?;
         for trip in 0..trips {
-            inputs.insert(name(Port::Trip), Tensor::from_ints(DType::I64, vec![], [trip as i128].into_iter()));
+            inputs
+                .insert(name(Port::Trip), Tensor::from_ints(DType::I64, vec![], [trip as i128].into_iter()));
             for (i, x) in operands.iter().take(self.each).enumerate() {
                 inputs.insert(name(Port::Each(i)), slice(x, trip));
             }
-            let result = eval::run(self.body.graph(), &inputs, &carried, &Binding::new())?;
+            let result = evaluate(self.body.graph(), &inputs, &carried, &Binding::new(), precision)?;
             for (stack, (_, value)) in stacked.iter_mut().zip(&result.outputs) {
                 stack.data.append(&value.data);
             }
@@ -215,12 +229,6 @@ impl OpDef for Scan {
         Ok(results)
     }
 
-    fn samples() -> Vec<Sample> {
-        samples::all()
-    }
-}
-
-impl Scan {
     /// For each output of the body, no trips.
     fn empty_stacks(&self) -> Result<Vec<Tensor>, EvalError> {
         let body = self.body.graph();

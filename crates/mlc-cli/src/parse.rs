@@ -93,11 +93,15 @@ pub fn compiler(a: &ModelArgs) -> Result<Compiler, Error> {
     if let Some(m) = &a.model {
         compiler = compiler.model(m);
     }
-    if a.threads == Some(0) {
-        return Err(usage(
-            "`--threads 0`: at least one thread is needed",
-            "leave the option out to use all cores",
-        ));
+    match a.threads {
+        Some(0) => {
+            return Err(usage(
+                "`--threads 0`: at least one thread is needed",
+                "leave the option out to use all cores",
+            ));
+        }
+        Some(n) => compiler = compiler.threads(n),
+        None => {}
     }
     Ok(compiler)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use mlc_diag::{Diagnostic, Diagnostics};
-use mlc_ir::loops::{ArenaId, ArenaKind, Place};
+use mlc_ir::loops::{ArenaId, ArenaKind, Lit, Place};
 use mlc_ir::program::{Entry, EntryKind, StateDecl, system};
 use mlc_ir::types::Relation;
 use mlc_ir::{Binding, DType};
@@ -505,9 +505,13 @@ fn tensor(dtype: DType, shape: &[usize], bytes: &[u8]) -> Result<HostTensor, Dia
     Ok(t)
 }
 
+/// The value of a scalar's native-endian bytes.
 fn to_f64(dtype: DType, bytes: &[u8]) -> f64 {
-    tensor(dtype, &[], bytes)
-        .ok()
-        .and_then(|t| t.cast(DType::F64).bytes().try_into().ok())
-        .map_or(f64::NAN, f64::from_ne_bytes)
+    let bits = match *bytes {
+        [a] => a.into(),
+        [a, b] => u16::from_ne_bytes([a, b]).into(),
+        [a, b, c, d] => u32::from_ne_bytes([a, b, c, d]).into(),
+        _ => bytes.try_into().map_or(0, u64::from_ne_bytes),
+    };
+    Lit { dtype, bits }.as_f64()
 }

@@ -5,22 +5,19 @@ use std::ops::Range;
 use cranelift::codegen::ir::condcodes::IntCC;
 use cranelift::codegen::ir::{InstBuilder, Value};
 use mlc_ir::loops::body::index_data;
-use mlc_ir::loops::{ExprId, ExprOp, Index, Store, Tail};
+use mlc_ir::loops::{ExprId, ExprOp, Index, LoopBody, Prim, Store, Tail};
 
 use super::tails::Tails;
+use super::tiles::{Sink, TILE_MIN};
 use super::value::{has_vec, is_wide};
 use super::{Emit, LANES};
-
-/// Shortest innermost loop in which functions are computed a tile at a time.
-const TILE_MIN: u64 = 64;
-/// Elements of work that one chunk of a map has at least.
-const GRAIN: u64 = 16384;
+use crate::schedule::{Part, stages};
 
 /// One walk over consecutive axes.
 pub struct Walk<'n> {
     pub axes: Range<usize>,
-    /// Bounds of the first axis, if not its whole extent.
-    pub bounds: Option<(Value, Value)>,
+    /// An axis that is not walked over its whole extent.
+    pub bounds: Option<Bounds>,
     /// Four elements of the last axis at once.
     pub vector: bool,
     /// What is computed on the way.
@@ -29,39 +26,150 @@ pub struct Walk<'n> {
     pub roots: &'n [ExprId],
     /// Row reductions that are over.
     pub done: usize,
+    /// The innermost loop goes in tiles, of which these take each.
+    pub tiles: bool,
+    pub sinks: &'n [Sink],
+    /// Runs after each tile, with its end.
+    pub after_tile: Option<&'n dyn Fn(&mut Emit<'_, '_>, Value)>,
+    /// The leaf may stand in the code several times.
+    pub unroll: bool,
+}
+
+impl<'n> Walk<'n> {
+    /// One by one over whole axes.
+    pub fn over(axes: Range<usize>, needed: &'n [bool]) -> Walk<'n> {
+        Walk {
+            axes,
+            bounds: None,
+            vector: false,
+            needed,
+            roots: &[],
+            done: 0,
+            tiles: false,
+            sinks: &[],
+            after_tile: None,
+            unroll: false,
+        }
+    }
+}
+
+/// Where one axis starts and ends.
+#[derive(Clone, Copy)]
+pub struct Bounds {
+    pub axis: usize,
+    pub lo: Value,
+    pub hi: Value,
 }
 
 impl Emit<'_, '_> {
-    /// Emits the whole body and returns the number of chunks.
-    pub fn domain(&mut self, begin: Value, end: Value) -> u64 {
+    /// Emits a part of the body for a range of its chunks; returns how many there are in all.
+    pub fn domain(&mut self, part: Part, begin: Value, end: Value) -> u64 {
+        // Where a function does whole rows, sweeps can leave values to later ones.
+        if matches!(part, Part::Whole | Part::Grid { .. } | Part::Runs { .. }) && !self.body.reds.is_empty() {
+            let sweeps = self.sweep_roots();
+            self.keep_rows(&sweeps);
+        }
+        match part {
+            Part::Whole => self.whole(),
+            Part::Grid { axis, grain } => return self.grid(axis, grain, begin, end),
+            Part::Runs { rows } => return self.runs(rows, begin, end),
+            Part::Tails { rows } => self.tails(rows),
+            Part::Stage { stage, cols } => return self.stage(stage, cols, begin, end),
+            Part::Stores { cols, once } => return self.stores(cols, once, begin, end),
+            Part::Box => self.boxed(),
+            // Only scatters have these.
+            Part::Slice { .. } | Part::Fill { .. } => {}
+        }
+        1
+    }
+
+    /// `for c in begin..end { chunk(c) }`
+    pub fn each_chunk(&mut self, begin: Value, end: Value, chunk: impl FnOnce(&mut Self, Value)) {
+        let any = self.b.ins().icmp(IntCC::UnsignedLessThan, begin, end);
+        self.only_if(any, |e| e.repeat(begin, end, 1, chunk));
+    }
+
+    /// The bounds of piece `at` of an axis of `n` steps.
+    pub fn piece(&mut self, axis: usize, n: u64, grain: u64, at: Value) -> Bounds {
+        let lo = self.b.ins().imul_imm_s(at, grain as i64);
+        let hi = self.b.ins().iadd_imm_s(lo, grain as i64);
+        let last = self.imm(n as i64);
+        let past = self.b.ins().icmp(IntCC::SignedGreaterThan, hi, last);
+        let hi = self.b.ins().select(past, last, hi);
+        Bounds { axis, lo, hi }
+    }
+
+    /// What stores, tails and reductions need.
+    pub fn needed(&self) -> Vec<bool> {
+        let body = self.body;
+        let needed = self.closure(self.final_roots().into_iter().chain(body.reds.iter().map(|r| r.value)));
+        // Without columns' elements nothing is in bounds, so nothing may be loaded.
+        if body.col_count() > 0 { needed } else { self.without_cols(&needed) }
+    }
+
+    fn whole(&mut self) {
         let body = self.body;
         let rows = body.rows.len();
-        let tails = Tails::new(self);
+        let tails = Tails::new(self, body.row_count());
         tails.start(self);
-        let red_values = body.reds.iter().map(|r| r.value);
-        let needed = self.closure(self.final_roots().into_iter().chain(red_values));
-        let mut chunks = 1;
-        if body.row_count() > 0 && (body.col_count() > 0 || rows > 0) {
-            // Without rows and columns' elements nothing is in bounds, so nothing may be loaded.
-            let chunked = body.tails.is_empty() && (rows > 0 || body.reds.is_empty()) && body.col_count() > 0;
-            let bounds = if chunked { self.chunk(begin, end, &mut chunks) } else { None };
-            let live: Vec<bool> =
-                if body.col_count() > 0 { needed.clone() } else { self.without_cols(&needed) };
-            self.emit_level(0, &live, 0);
-            if rows > 0 {
-                let walk = Walk { axes: 0..rows, bounds, vector: false, needed: &live, roots: &[], done: 0 };
-                self.walk(&walk, &|e| e.row(None, &live, &tails));
-            } else {
-                self.row(bounds, &live, &tails);
-            }
-        } else if body.row_count() > 0 {
-            // One row without columns: stores once a row still happen.
-            let live = self.without_cols(&needed);
-            self.emit_level(0, &live, 0);
-            self.row(None, &live, &tails);
+        if body.row_count() > 0 {
+            let needed = self.needed();
+            self.emit_level(0, &needed, 0);
+            self.walk(&Walk::over(0..rows, &needed), &|e| e.row(rows, None, &needed, &tails));
         }
-        tails.finish(self);
-        chunks
+        tails.finish(self, body.row_count());
+    }
+
+    /// A chunk is a piece of one axis at one position of the axes before it.
+    fn grid(&mut self, axis: usize, grain: u64, begin: Value, end: Value) -> u64 {
+        let body = self.body;
+        let rows = body.rows.len();
+        let n = self.extents()[axis];
+        let pieces = n.div_ceil(grain);
+        let outer: u64 = self.extents()[..axis].iter().product();
+        if body.row_count() == 0 || body.col_count() == 0 {
+            return outer * pieces;
+        }
+        let needed = self.needed();
+        let tails = Tails::new(self, body.row_count());
+        self.emit_level(0, &needed, 0);
+        self.each_chunk(begin, end, |e, c| {
+            let at = if axis == 0 { c } else { e.floor_by(Prim::Rem, c, pieces) };
+            if axis > 0 {
+                let position = e.floor_by(Prim::Div, c, pieces);
+                e.stand_at(0..axis, position, &needed, 0);
+            }
+            let bounds = Some(e.piece(axis, n, grain, at));
+            if axis < rows {
+                let walk = Walk { bounds, ..Walk::over(axis..rows, &needed) };
+                e.walk(&walk, &|e| e.row(rows, bounds, &needed, &tails));
+            } else {
+                e.row(axis, bounds, &needed, &tails);
+            }
+            e.leave(0..axis);
+        });
+        outer * pieces
+    }
+
+    /// Sets axes to the row-major position `at` and emits what belongs into their loops.
+    pub fn stand_at(&mut self, axes: Range<usize>, at: Value, needed: &[bool], done: usize) {
+        let extents = self.extents();
+        let mut rest = at;
+        for a in axes.clone().rev() {
+            let outermost = a == axes.start;
+            let here = if outermost { rest } else { self.floor_by(Prim::Rem, rest, extents[a]) };
+            self.axes[a] = Some(here);
+            if !outermost {
+                rest = self.floor_by(Prim::Div, rest, extents[a]);
+            }
+        }
+        for a in axes {
+            self.emit_level(1 + a, needed, done);
+        }
+    }
+
+    pub fn leave(&mut self, axes: Range<usize>) {
+        self.axes[axes].fill(None);
     }
 
     /// What of the needed does not stand in a column loop.
@@ -70,37 +178,44 @@ impl Emit<'_, '_> {
         needed.iter().enumerate().map(|(i, &n)| n && self.level[i] <= rows).collect()
     }
 
-    /// Bounds of the outermost axis for a range of chunks.
-    fn chunk(&mut self, begin: Value, end: Value, chunks: &mut u64) -> Option<(Value, Value)> {
-        let extents = self.extents();
-        let (&n, inner) = extents.split_first()?;
-        let per = inner.iter().fold(1u64, |a, &b| a.saturating_mul(b)).max(1);
-        let grain = GRAIN.div_ceil(per).max(1);
-        if n <= grain {
-            return None;
+    /// One row: reductions stage by stage, then stores and tails. `first` is the first axis of its columns that
+    /// has no position yet.
+    pub fn row(&mut self, first: usize, bounds: Option<Bounds>, needed: &[bool], tails: &Tails) {
+        let stages = stages(self.body);
+        if !stages.is_empty() {
+            self.forget_rows();
         }
-        *chunks = n.div_ceil(grain);
-        let lo = self.b.ins().imul_imm_s(begin, grain as i64);
-        let hi = self.b.ins().imul_imm_s(end, grain as i64);
-        let last = self.imm(n as i64);
-        let past = self.b.ins().icmp(IntCC::SignedGreaterThan, hi, last);
-        let hi = self.b.ins().select(past, last, hi);
-        Some((lo, hi))
+        for reds in stages {
+            let done = reds.end;
+            self.reduce_rows(reds);
+            self.emit_level(self.body.rows.len(), needed, done);
+        }
+        self.columns(first, bounds, self.body.reds.len(), tails);
+        self.row_stores();
+        tails.row(self);
     }
 
-    /// One row: reductions stage by stage, then stores and tails.
-    fn row(&mut self, bounds: Option<(Value, Value)>, needed: &[bool], tails: &Tails) {
+    /// What each sweep over the columns reads: those of the reductions, then that of stores and tails.
+    pub fn sweep_roots(&self) -> Vec<Vec<ExprId>> {
         let body = self.body;
-        let rows = body.rows.len();
-        let mut done = 0;
-        while done < body.reds.len() {
-            let ready = |e: &Self, j: usize| e.stage[body.reds[j].value.ix()] as usize <= done;
-            let end = (done + 1..body.reds.len()).find(|&j| !ready(self, j)).unwrap_or(body.reds.len());
-            self.reduce_rows(done..end);
-            done = end;
-            self.emit_level(rows, needed, done);
-        }
-        self.columns(bounds, done, tails);
+        let reds = stages(body).into_iter().map(|r| r.map(|j| body.reds[j].value).collect());
+        reds.chain([self.column_roots().into_iter().chain(self.tail_roots()).collect()]).collect()
+    }
+
+    /// What the stores of each column read.
+    fn column_roots(&self) -> Vec<ExprId> {
+        let stores = self.body.stores.iter().filter(|s| !self.once_a_row(s));
+        stores.flat_map(|s| index_data(&s.index).into_iter().chain(s.guard).chain([s.value])).collect()
+    }
+
+    fn tail_roots(&self) -> Vec<ExprId> {
+        let cols = self.body.tails.iter().filter(|t| matches!(t, Tail::Col { .. }));
+        cols.map(Tail::value).collect()
+    }
+
+    /// The stores that happen once a row.
+    pub fn row_stores(&mut self) {
+        let body = self.body;
         for (i, s) in body.stores.iter().enumerate() {
             if !self.once_a_row(s) {
                 continue;
@@ -108,11 +223,10 @@ impl Emit<'_, '_> {
             let v = self.value(s.value);
             self.store(s.arg, &s.index, v, s.guard, self.sites.stores[i]);
         }
-        tails.row(self);
     }
 
     /// The sweep of stores and column tails.
-    fn columns(&mut self, bounds: Option<(Value, Value)>, done: usize, tails: &Tails) {
+    pub fn columns(&mut self, first: usize, bounds: Option<Bounds>, done: usize, tails: &Tails) {
         let body = self.body;
         let in_sweep: Vec<(usize, &Store)> =
             body.stores.iter().enumerate().filter(|(_, s)| !self.once_a_row(s)).collect();
@@ -120,33 +234,34 @@ impl Emit<'_, '_> {
         if body.col_count() == 0 || (in_sweep.is_empty() && !has_cols) {
             return;
         }
-        let stores = in_sweep.iter().flat_map(|(_, s)| {
-            let data = index_data(&s.index);
-            data.into_iter().chain(s.guard).chain([s.value])
-        });
-        let cols = body.tails.iter().filter(|t| matches!(t, Tail::Col { .. })).map(Tail::value);
-        let roots: Vec<ExprId> = stores.chain(cols).collect();
-        let needed = self.closure(roots.iter().copied());
-        let first = body.rows.len();
-        let axes = first..first + body.cols.len();
+        let needed = self.closure(self.column_roots().into_iter().chain(self.tail_roots()));
         let vector = self.prefers_vector(&needed);
-        let walk = Walk { axes, bounds, vector, needed: &needed, roots: &roots, done };
+        let tiles = self.takes_tiles(vector);
+        let sinks = if tiles { tails.sinks(self) } else { Vec::new() };
+        let mut roots = self.column_roots();
+        roots.extend(tails.elements(self, tiles));
+        let walk = Walk {
+            bounds,
+            vector,
+            roots: &roots,
+            done,
+            tiles,
+            sinks: &sinks,
+            unroll: true,
+            ..Walk::over(first..body.axes().count(), &needed)
+        };
         self.walk(&walk, &|e| {
             for (i, s) in &in_sweep {
                 let v = e.value(s.value);
                 e.store(s.arg, &s.index, v, s.guard, e.sites.stores[*i]);
             }
-            tails.element(e);
+            tails.element(e, tiles);
         });
     }
 
     /// Whether a store stands after the columns' loop: nothing of it changes with the column.
     fn once_a_row(&self, s: &Store) -> bool {
-        let body = self.body;
-        let rows = body.rows.len();
-        let known = |e: ExprId| self.level[e.ix()] <= rows;
-        let fixed = super::index_level(&s.index) <= rows && index_data(&s.index).into_iter().all(known);
-        fixed && known(s.value) && s.guard.is_none_or(known) && !body.cols.is_empty()
+        once_a_row(self.body, &self.level, s)
     }
 
     /// Whether the innermost loop has enough work that four lanes help.
@@ -178,41 +293,90 @@ impl Emit<'_, '_> {
             return leaf(self);
         }
         let n = self.extents()[a];
+        let bounds = walk.bounds.filter(|b| b.axis == a);
         let inside = |e: &mut Self, i: Value| {
             e.axes[a] = Some(i);
             e.emit_level(1 + a, walk.needed, walk.done);
             e.walk_from(walk, a + 1, leaf);
             e.axes[a] = None;
         };
-        let in_lanes = |e: &mut Self, i: Value| {
-            e.vec_axis = Some(a);
-            inside(e, i);
-            e.vec_axis = None;
+        let innermost = a + 1 == walk.axes.end;
+        if !(walk.vector && innermost) {
+            return match bounds {
+                None => self.repeat_const(0, n, 1, inside),
+                Some(Bounds { lo, hi, .. }) => {
+                    let any = self.b.ins().icmp(IntCC::SignedLessThan, lo, hi);
+                    self.only_if(any, |e| e.repeat(lo, hi, 1, inside));
+                }
+            };
+        }
+        let calls = if n >= TILE_MIN { self.tile_calls(walk, a) } else { Vec::new() };
+        let (lo, hi) = bounds.map_or_else(|| (self.imm(0), self.imm(n as i64)), |b| (b.lo, b.hi));
+        if walk.tiles || !calls.is_empty() {
+            return self.tiled(walk, a, &calls, (lo, hi), leaf);
+        }
+        let unroll = if walk.unroll { self.unroll(walk.needed, 1 + a, &[]) } else { 1 };
+        if bounds.is_some() {
+            return self.in_groups(a, lo, hi, unroll, &inside);
+        }
+        let mut from = 0;
+        for width in [unroll, 1].into_iter().filter(|&w| w == 1 || unroll > 1) {
+            let step = u64::from(width) * LANES as u64;
+            let to = from + (n - from) / step * step;
+            self.repeat_const(from, to, step, |e, i| e.in_lanes(a, i, width, &inside));
+            from = to;
+        }
+        self.repeat_const(from, n, 1, inside);
+    }
+
+    /// How many times four elements a vector loop does at once: as many as keep the code short.
+    pub fn unroll(&self, needed: &[bool], level: usize, known: &[usize]) -> u32 {
+        let size = |i: usize| match &self.body.exprs[i].op {
+            _ if !needed[i] || self.level[i] != level || known.contains(&i) => 0,
+            ExprOp::Fn(..) => 40,
+            ExprOp::Load(l) if l.guard.is_some() || !l.index.is_affine() => 20,
+            _ if !has_vec(self.body.exprs[i].dtype) => 6,
+            _ => 1,
         };
-        let vector = walk.vector && a + 1 == walk.axes.end;
-        if vector && n >= TILE_MIN {
-            let tile = self.tile_calls(walk, a);
-            if !tile.is_empty() {
-                let (lo, hi) = walk.bounds.filter(|_| a == walk.axes.start).unwrap_or_else(|| {
-                    let zero = self.imm(0);
-                    (zero, self.imm(n as i64))
-                });
-                return self.tiled(walk, a, &tile, lo, hi, leaf);
-            }
+        match (0..needed.len()).map(size).sum::<usize>() {
+            0..=16 => 4,
+            17..=40 => 2,
+            _ => 1,
         }
-        match walk.bounds.filter(|_| a == walk.axes.start) {
-            None if vector => {
-                let full = n / LANES as u64 * LANES as u64;
-                self.repeat_const(0, full, LANES as u64, in_lanes);
-                self.repeat_const(full, n, 1, inside);
-            }
-            None => self.repeat_const(0, n, 1, inside),
-            Some((lo, hi)) if vector => self.in_fours(lo, hi, in_lanes, inside),
-            Some((lo, hi)) => {
-                let any = self.b.ins().icmp(IntCC::SignedLessThan, lo, hi);
-                self.only_if(any, |e| e.repeat(lo, hi, 1, inside));
-            }
+    }
+
+    /// `inside` for `unroll` times four elements from `i` on.
+    fn in_lanes(&mut self, axis: usize, i: Value, unroll: u32, inside: &dyn Fn(&mut Self, Value)) {
+        self.vec_axis = Some(axis);
+        for u in 0..unroll {
+            self.lane_shift = i64::from(u) * LANES as i64;
+            self.scoped(|e| inside(e, i));
         }
+        self.lane_shift = 0;
+        self.vec_axis = None;
+    }
+
+    /// `inside` for all of `lo..hi`: `unroll` times four elements at once, then four, then one.
+    pub fn in_groups(
+        &mut self,
+        axis: usize,
+        lo: Value,
+        hi: Value,
+        unroll: u32,
+        inside: &dyn Fn(&mut Self, Value),
+    ) {
+        let mut from = lo;
+        for width in [unroll, 1].into_iter().filter(|&w| w == 1 || unroll > 1) {
+            let step = i64::from(width) * LANES as i64;
+            let count = self.b.ins().isub(hi, from);
+            let full = self.b.ins().band_imm_s(count, -step);
+            let to = self.b.ins().iadd(from, full);
+            let any = self.b.ins().icmp(IntCC::SignedLessThan, from, to);
+            self.only_if(any, |e| e.repeat(from, to, step, |e, i| e.in_lanes(axis, i, width, inside)));
+            from = to;
+        }
+        let any = self.b.ins().icmp(IntCC::SignedLessThan, from, hi);
+        self.only_if(any, |e| e.repeat(from, hi, 1, inside));
     }
 
     /// `four(i)` for every fourth of `lo..hi`, then `one(i)` for the rest.
@@ -239,4 +403,18 @@ impl Emit<'_, '_> {
         let mut site = 0;
         self.offset(&index, 0, 1, &mut site)
     }
+}
+
+/// Whether a store happens once a row, after the columns: nothing of it changes with the column.
+fn once_a_row(body: &LoopBody, level: &[usize], s: &Store) -> bool {
+    let rows = body.rows.len();
+    let known = |e: ExprId| level[e.ix()] <= rows;
+    let fixed = super::index_level(&s.index) <= rows && index_data(&s.index).into_iter().all(known);
+    fixed && known(s.value) && s.guard.is_none_or(known) && !body.cols.is_empty()
+}
+
+/// Whether nothing is stored for each column.
+pub fn stores_once_a_row(body: &LoopBody) -> bool {
+    let level = super::levels(body);
+    body.stores.iter().all(|s| once_a_row(body, &level, s))
 }

@@ -7,7 +7,8 @@ use cranelift::codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 use mlc_ir::DType;
 use mlc_ir::loops::{ExprId, Lit, RedOp};
 
-use super::domain::Walk;
+use super::domain::{Bounds, Walk};
+use super::tiles::Sink;
 use super::value::{Val, reg};
 use super::{Emit, LANES};
 
@@ -25,13 +26,13 @@ pub fn slot_dtype(acc: DType) -> DType {
 }
 
 /// The partial results of one reduction.
-struct Partial {
-    op: RedOp,
-    acc: DType,
+pub struct Partial {
+    pub op: RedOp,
+    pub acc: DType,
     /// Lanes that are used: 256, or the next power of two of a shorter row. 1 for ArgMax and ArgMin.
     width: u64,
-    /// `width` values; then, for ArgMax and ArgMin, one position.
-    lanes: Value,
+    /// `width` values; for ArgMax and ArgMin, one, and 8 bytes on its position.
+    pub lanes: Value,
     /// Block results by level, and how many blocks are over; only for rows longer than a block.
     blocks: Option<(Value, Value)>,
 }
@@ -39,34 +40,63 @@ struct Partial {
 impl Emit<'_, '_> {
     /// Emits the sweep that computes reductions `reds` of the current row.
     pub fn reduce_rows(&mut self, reds: Range<usize>) {
+        let count = self.body.col_count();
+        let partials = self.sweep(reds.clone(), None);
+        for (p, j) in partials.iter().zip(reds) {
+            let v = self.result(p, count);
+            self.accs[j] = Some(v);
+        }
+    }
+
+    /// Takes the columns within the bounds into partial results. They start at a block's start.
+    pub fn sweep(&mut self, reds: Range<usize>, bounds: Option<Bounds>) -> Vec<Partial> {
         let body = self.body;
         let count = body.col_count();
         let done = reds.start;
         let partials: Vec<Partial> = reds.clone().map(|j| self.partial(j, count)).collect();
         let first = body.rows.len();
         let axes = first..first + body.cols.len();
-        if count > 0 {
-            let roots: Vec<ExprId> = reds.clone().map(|j| body.reds[j].value).collect();
-            let needed = self.closure(roots.iter().copied());
-            // A vector must not straddle lane 255.
-            let last = body.cols.last().map_or(1, |a| a.extent);
-            let aligned = count <= WIDTH || body.cols.len() == 1 || last.is_multiple_of(LANES as u64);
-            let vector = aligned && self.prefers_vector(&needed);
-            let walk =
-                Walk { axes: axes.clone(), bounds: None, vector, needed: &needed, roots: &roots, done };
-            self.walk(&walk, &|e| {
-                let at = e.linear(axes.clone());
-                for (p, j) in partials.iter().zip(reds.clone()) {
-                    let v = e.value(body.reds[j].value);
-                    e.accumulate(p, v, at);
-                }
-                e.end_of_block(&partials, at, count);
-            });
+        if count == 0 {
+            return partials;
         }
-        for (p, j) in partials.iter().zip(reds) {
-            let v = self.result(p, count);
-            self.accs[j] = Some(v);
-        }
+        let values: Vec<ExprId> = reds.clone().map(|j| body.reds[j].value).collect();
+        let needed = self.closure(values.iter().copied());
+        // A vector must not straddle lane 255.
+        let last = body.cols.last().map_or(1, |a| a.extent);
+        let aligned = count <= WIDTH || body.cols.len() == 1 || last.is_multiple_of(LANES as u64);
+        let vector = aligned && self.prefers_vector(&needed);
+        let tiles = self.takes_tiles(vector);
+        let by_tile = |e: &Self, p: &Partial| tiles && e.reduces_tiles(p.op, p.acc);
+        let sink = |(p, &value): (&Partial, &ExprId)| Sink { value, op: p.op, to: p.lanes, by_column: false };
+        let taken = partials.iter().zip(&values).filter(|(p, _)| by_tile(self, p));
+        let sinks: Vec<Sink> = taken.map(sink).collect();
+        let rest = partials.iter().zip(&values).filter(|(p, _)| !by_tile(self, p));
+        let rest: Vec<(&Partial, ExprId)> = rest.map(|(p, v)| (p, *v)).collect();
+        let roots: Vec<ExprId> = rest.iter().map(|r| r.1).collect();
+        let after = |e: &mut Emit<'_, '_>, end: Value| e.end_of_block(&partials, end, count);
+        let walk = Walk {
+            bounds,
+            vector,
+            roots: &roots,
+            done,
+            tiles,
+            sinks: &sinks,
+            after_tile: if tiles { Some(&after) } else { None },
+            ..Walk::over(axes.clone(), &needed)
+        };
+        self.walk(&walk, &|e| {
+            let at = e.linear(axes.clone());
+            for (p, value) in &rest {
+                let v = e.value(*value);
+                e.accumulate(p, v, at);
+            }
+            if !tiles {
+                let step = if e.vec_axis.is_some() { LANES as i64 } else { 1 };
+                let next = e.b.ins().iadd_imm_s(at, step);
+                e.end_of_block(&partials, next, count);
+            }
+        });
+        partials
     }
 
     fn partial(&mut self, j: usize, count: u64) -> Partial {
@@ -153,13 +183,11 @@ impl Emit<'_, '_> {
         }
     }
 
-    /// After each 4096 elements: folds the lanes and hands the block's result on.
-    fn end_of_block(&mut self, partials: &[Partial], at: Value, count: u64) {
+    /// After each 4096 elements: folds the lanes and hands the block's result on. `next` elements are over.
+    fn end_of_block(&mut self, partials: &[Partial], next: Value, count: u64) {
         if count <= BLOCK || partials.iter().all(|p| p.blocks.is_none()) {
             return;
         }
-        let step = if self.vec_axis.is_some() { LANES as i64 } else { 1 };
-        let next = self.b.ins().iadd_imm_s(at, step);
         let rest = self.b.ins().band_imm_u(next, BLOCK as i64 - 1);
         let over = self.b.ins().icmp_imm_s(IntCC::Equal, rest, 0);
         let vec_axis = self.vec_axis.take();
@@ -174,6 +202,12 @@ impl Emit<'_, '_> {
     /// Folds the lanes into the first, by halves.
     fn fold(&mut self, p: &Partial) -> Value {
         let dtype = slot_dtype(p.acc);
+        if p.acc == DType::F32
+            && p.width >= LANES as u64
+            && let Some(v) = self.call_fold(p.op, p.lanes, p.width)
+        {
+            return v;
+        }
         let mut w = p.width / 2;
         while w >= 1 {
             let far = w * dtype.size() as u64;
@@ -229,7 +263,8 @@ impl Emit<'_, '_> {
         self.fill(p);
     }
 
-    fn result(&mut self, p: &Partial, count: u64) -> Value {
+    /// The result of `count` elements.
+    pub fn result(&mut self, p: &Partial, count: u64) -> Value {
         let flags = MemFlagsData::new().with_notrap();
         if p.op.is_arg() {
             return self.b.ins().load(types::I64, flags, p.lanes, 8);

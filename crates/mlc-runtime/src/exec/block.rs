@@ -10,8 +10,9 @@ use mlc_diag::Diagnostic;
 use mlc_ir::loops::{ArenaKind, Call as PlannedCall, FaultRecord, Kind, Link, Plan, Repeat};
 
 use super::code::{Code, KernelCode, RepeatCode};
-use super::host::HostKernel;
+use super::kernel::{Call, HostKernel, Phase};
 use super::memory::HostMemory;
+use super::pool::{Pool, WorkerPanicked};
 
 /// Calls in order.
 #[derive(Default)]
@@ -69,7 +70,8 @@ pub struct Bases<'b> {
 
 /// What running a block takes.
 #[derive(Clone, Copy)]
-pub struct Run {
+pub struct Run<'r> {
+    pub pool: &'r Pool,
     pub fault: *mut FaultRecord,
     pub scratch: *mut u8,
     /// Fill working memory with ones before each trip, so that a wrong plan shows.
@@ -127,18 +129,22 @@ impl Block {
     /// # Safety
     /// The bases that the block was made for are as its plan's verifier and the executor's checks ask, and
     /// nobody else writes what the calls read or reads what they write.
-    pub unsafe fn run(&mut self, i: usize, with: Run) {
+    ///
+    /// # Errors
+    /// If a worker panicked.
+    pub unsafe fn run(&mut self, i: usize, with: Run<'_>) -> Result<(), WorkerPanicked> {
         let Instr { work, args, number } = &mut self.instrs[i];
         let args = self.args[*args..].as_ptr();
         match work {
             Work::Kernel { kernel, faults } => {
                 // SAFETY: the caller's promise: pointers as the kernel's arguments ask, working memory as large as
                 // the largest need.
-                unsafe { kernel.run(args, with.scratch) };
+                unsafe { Call::new(&**kernel, args, with.scratch) }.run(with.pool, Phase::is_shared)?;
                 if *faults {
                     // SAFETY: the caller's promise; the kernel has returned.
                     unsafe { note_call(with.fault, *number) };
                 }
+                Ok(())
             }
             // SAFETY: the caller's promise.
             Work::Repeat(trips) => unsafe { trips.run(args, with) },
@@ -219,7 +225,7 @@ impl Trips {
 
     /// # Safety
     /// As [`Block::run`]; `args` are the call's.
-    unsafe fn run(&mut self, args: *const *mut u8, with: Run) {
+    unsafe fn run(&mut self, args: *const *mut u8, with: Run<'_>) -> Result<(), WorkerPanicked> {
         // SAFETY: the caller's promise: there is a pointer for each link.
         let arg = |i: usize| unsafe { *args.add(i) };
         for &(first, state, bytes) in &self.first {
@@ -241,8 +247,9 @@ impl Trips {
             unsafe { self.trip.base().cast::<i64>().write(trip as i64) };
             for i in 0..self.body.len() {
                 // SAFETY: the caller's promise; L16 says that the linked parts lie within the arguments.
-                unsafe { self.body.run(i, with) };
+                unsafe { self.body.run(i, with)? };
             }
         }
+        Ok(())
     }
 }

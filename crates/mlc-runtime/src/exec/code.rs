@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mlc_diag::Diagnostic;
 use mlc_ir::loops::{ArenaKind, KernelId, Kind, Plan, Role};
 
-use super::host::HostKernel;
+use super::kernel::{HostKernel, Phase};
 use super::memory::HostMemory;
 
 /// For each kernel of a program, its code.
@@ -53,6 +53,14 @@ impl Code {
 
     pub fn of(&self, kernel: KernelId) -> Option<&KernelCode> {
         self.of.get(kernel.ix())
+    }
+
+    /// Does any phase have work for several threads?
+    pub fn shares_work(&self) -> bool {
+        self.of.iter().any(|k| match k {
+            KernelCode::Kernel(k) => k.phases().iter().any(Phase::is_shared),
+            KernelCode::Repeat(r) => r.code.shares_work(),
+        })
     }
 }
 

@@ -13,23 +13,11 @@ use super::backend::{CompileStats, Executable, Session};
 use super::block::{Bases, Block, Run};
 use super::code::{Code, Consts, KernelCode, const_arenas};
 use super::fault::Fault;
+use super::float_mode::FloatMode;
+use super::kernel::HostKernel;
 use super::memory::HostMemory;
+use super::pool::{Pool, WorkerPanicked};
 use super::state::StateStore;
-
-/// Compiled code of one kernel.
-pub trait HostKernel: Send + Sync {
-    /// Runs the whole kernel.
-    ///
-    /// # Safety
-    /// `args` points to one pointer for each argument of the kernel, then, if the kernel has fault sites, one
-    /// to a [`FaultRecord`]. Each is valid for its argument's length and mode, aligned as it asks, and none
-    /// aliases another except where the kernel allows it. `scratch` has [`HostKernel::scratch_bytes`],
-    /// aligned to [`super::ALIGN`].
-    unsafe fn run(&self, args: *const *mut u8, scratch: *mut u8);
-
-    /// Bytes of working memory.
-    fn scratch_bytes(&self) -> u64;
-}
 
 /// A plan with the code of its kernels.
 pub struct HostExecutable {
@@ -38,18 +26,21 @@ pub struct HostExecutable {
     consts: Consts,
     writes_state: bool,
     stats: CompileStats,
+    pool: Arc<Pool>,
 }
 
 impl HostExecutable {
     /// `kernels`: the code of [`leaf_kernels`](mlc_ir::loops::LoopProgram::leaf_kernels), in their order.
+    /// `pool`: the threads that share the work; the plan's scratch was asked for as many.
     pub fn new(
         plan: Arc<Plan>,
         kernels: Vec<Arc<dyn HostKernel>>,
         stats: CompileStats,
+        pool: Arc<Pool>,
     ) -> Result<HostExecutable, Diagnostic> {
         let kernels = Code::new(&plan, &mut kernels.into_iter())?;
         check(&plan)
-            .and_then(|()| check_scratch(&plan, &kernels))
+            .and_then(|()| check_scratch(&plan, &kernels, pool.threads()))
             .map_err(|what| Diagnostic::bug(format!("plan {}: {what}", plan.program.name)))?;
         let consts = const_arenas(&plan)?;
         let writes_state = plan.program.calls.iter().any(|call| {
@@ -58,8 +49,27 @@ impl HostExecutable {
                 arg.mode != Mode::Read && matches!(plan.program.buffer(slice.buffer).role, Role::State(_))
             })
         });
-        Ok(HostExecutable { plan, kernels, consts, writes_state, stats })
+        Ok(HostExecutable { plan, kernels, consts, writes_state, stats, pool })
     }
+}
+
+/// P8 as the executor sees it: each call's kernel needs what the plan has counted for it.
+fn check_scratch(plan: &Plan, code: &Code, threads: usize) -> Result<(), String> {
+    for (call, &planned) in plan.program.calls.iter().zip(&plan.scratch) {
+        let name = &plan.program.kernel_of(call).name;
+        let needed = match (code.of(call.kernel), plan.bodies.get(&call.kernel)) {
+            (Some(KernelCode::Kernel(k)), _) => k.scratch().bytes_for(k.phases(), threads),
+            (Some(KernelCode::Repeat(r)), Some(body)) => {
+                check_scratch(body, &r.code, threads)?;
+                body.working_memory().bytes
+            }
+            _ => return Err(format!("{name} has no code")),
+        };
+        if needed != planned {
+            return Err(format!("P8: {name} needs {needed} bytes of scratch, the plan has {planned}"));
+        }
+    }
+    Ok(())
 }
 
 /// P5, P6 and bounds, because what follows goes by raw pointers.
@@ -94,25 +104,6 @@ fn check(plan: &Plan) -> Result<(), String> {
             if !at.is_multiple_of(u64::from(arg.align.max(1))) {
                 return Err(format!("P5: {} is not aligned for {}", buffer.name, kernel.name));
             }
-        }
-    }
-    Ok(())
-}
-
-/// P8 as the executor sees it: no call needs more working memory than the plan has counted for it.
-fn check_scratch(plan: &Plan, code: &Code) -> Result<(), String> {
-    for (call, &planned) in plan.program.calls.iter().zip(&plan.scratch) {
-        let name = &plan.program.kernel_of(call).name;
-        let needed = match (code.of(call.kernel), plan.bodies.get(&call.kernel)) {
-            (Some(KernelCode::Kernel(k)), _) => k.scratch_bytes(),
-            (Some(KernelCode::Repeat(r)), Some(body)) => {
-                check_scratch(body, &r.code)?;
-                body.working_memory().bytes
-            }
-            _ => return Err(format!("{name} has no code")),
-        };
-        if needed > planned {
-            return Err(format!("P8: {name} needs {needed} bytes of scratch, the plan has {planned}"));
         }
     }
     Ok(())
@@ -171,6 +162,9 @@ impl HostSession {
             arenas.push(own);
             bases.push(base);
         }
+        if code.kernels.shares_work() {
+            code.pool.start();
+        }
         let scratch = HostMemory::zeroed(plan.scratch.iter().copied().max().unwrap_or(0), super::ALIGN)?;
         let fault = HostMemory::zeroed(size_of::<FaultRecord>() as u64, super::ALIGN)?;
         let bases = Bases { arenas: &bases, scratch: scratch.base(), fault: fault.base() };
@@ -178,25 +172,38 @@ impl HostSession {
         Ok(HostSession { scratch, calls, fault, arenas, state, code })
     }
 
-    fn run_calls(&mut self, poison: bool, mut after: impl FnMut(&mut Self, usize)) {
+    fn run_calls(&mut self, poison: bool, mut after: impl FnMut(&mut Self, usize)) -> Result<(), Diagnostic> {
+        let _mode = FloatMode::enter();
         let state = self.state.clone();
         let _alone = self.code.writes_state.then(|| state.alone());
         let _shared = (!self.code.writes_state).then(|| state.shared());
         let record: *mut FaultRecord = self.fault.base().cast();
         // SAFETY: the block is as large as a record and aligned; nothing runs yet.
         unsafe { record.write(FaultRecord::default()) };
-        let with = Run { fault: record, scratch: self.scratch.base(), poison };
+        let pool = self.code.pool.clone();
+        let with = Run { pool: &pool, fault: record, scratch: self.scratch.base(), poison };
         for i in 0..self.calls.len() {
             // SAFETY: the pointers are laid out as the kernels' arguments ask and `check` proved the bounds; the
             // planner's verifier proved that lives do not overlap; the state's lock is held.
-            unsafe { self.calls.run(i, with) };
+            let done = unsafe { self.calls.run(i, with) };
+            done.map_err(|WorkerPanicked| self.panicked(i))?;
             after(self, i);
         }
+        Ok(())
+    }
+
+    fn panicked(&self, call: usize) -> Diagnostic {
+        let program = &self.code.plan.program;
+        let name = &program.kernel_of(&program.calls[call]).name;
+        Diagnostic::bug(format!("a thread panicked in kernel {name} of {}", program.name))
     }
 
     /// Runs with every temporary filled with ones (NaN in floats) before its first and after its last call, so
     /// that a wrong plan shows.
-    pub fn run_poisoned(&mut self) {
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_poisoned(&mut self) -> Result<(), Diagnostic> {
         let plan = self.code.plan.clone();
         for (arena, memory) in plan.arenas.iter().zip(&mut self.arenas) {
             if let (ArenaKind::Temp, Some(memory)) = (arena.kind, memory) {
@@ -212,7 +219,7 @@ impl HostSession {
                 }
             }
             session.scratch.as_mut_slice().fill(0xff);
-        });
+        })
     }
 
     fn poison(&mut self, place: &Place) {
@@ -252,8 +259,7 @@ impl Session for HostSession {
     }
 
     fn run(&mut self) -> Result<(), Diagnostic> {
-        self.run_calls(false, |_, _| {});
-        Ok(())
+        self.run_calls(false, |_, _| {})
     }
 
     fn fault(&mut self) -> Option<Fault> {
@@ -275,7 +281,6 @@ impl Session for HostSession {
                 *t += now - last;
             }
             last = now;
-        });
-        Ok(())
+        })
     }
 }

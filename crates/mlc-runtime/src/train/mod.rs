@@ -14,6 +14,7 @@ mod log;
 mod report;
 mod run;
 mod save;
+mod sums;
 #[cfg(test)]
 mod tests;
 

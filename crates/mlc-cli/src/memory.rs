@@ -1,13 +1,22 @@
 //! Memory of plans: how much, where, and whether it fits.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use mlc::diag::Diagnostic;
-use mlc::ir::Device;
 use mlc::ir::loops::{ArenaKind, Plan};
+use mlc::ir::{Binding, Device};
 use mlc::{Error, Program};
 
 use crate::text;
+
+/// The plan of an entry; machine code is not made for it.
+pub fn plan(program: &Program, entry: &str, binding: &Binding) -> Result<Arc<Plan>, Error> {
+    match program.is_loaded() {
+        true => Ok(program.bind(entry, binding)?.plan.clone()),
+        false => Ok(Arc::new(program.lower(entry, binding)?.plan)),
+    }
+}
 
 /// Bytes of a plan on each device: all arenas together, known before anything runs.
 pub fn peaks(plan: &Plan) -> BTreeMap<Device, u64> {

@@ -14,6 +14,7 @@ pub mod loops;
 pub mod lower;
 pub mod op;
 pub mod program;
+pub mod serial;
 pub mod testing;
 pub mod types;
 

@@ -9,7 +9,7 @@ use mlc_ir::loops::{Kernel, LoopProgram, Plan, Role};
 use mlc_ir::program::StateLayout;
 
 use crate::plan_memory::{MemoryReport, Planned, Scratch, plan_memory};
-use crate::{Decision, Decompose, PassManager, lower, order};
+use crate::{Decision, Decompose, Fusion, Pass, PassManager, Residuals, lower, order};
 
 /// An entry in its last form before code.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ impl Lowered {
 /// # Errors
 /// See [`lower_entry_with`].
 pub fn lower_entry(graph: &Graph, layout: &StateLayout) -> Result<Lowered, Diagnostics> {
-    lower_entry_with(graph, layout, &|_: &Kernel| 0)
+    lower_entry_with(graph, layout, &|_: &Kernel| 0, Fusion::default())
 }
 
 /// Lowers a bound graph; `scratch` says how many bytes of working memory a kernel needs on its device.
@@ -43,11 +43,14 @@ pub fn lower_entry_with(
     graph: &Graph,
     layout: &StateLayout,
     scratch: Scratch<'_>,
+    fusion: Fusion,
 ) -> Result<Lowered, Diagnostics> {
     let mut graph = graph.clone();
-    PassManager::new(vec![Box::new(Decompose)]).run(&mut graph)?;
-    let lowered = lower::lower(&graph, layout)?;
-    let (mut program, mut decisions) = (lowered.program, lowered.decisions);
+    let passes: Vec<Box<dyn Pass>> = vec![Box::new(Decompose), Box::new(Residuals)];
+    let mut decisions = PassManager::new(passes).run(&mut graph)?.decisions;
+    let lowered = lower::lower(&graph, layout, fusion)?;
+    let mut program = lowered.program;
+    decisions.extend(lowered.decisions);
     order::order(&mut program);
     let Planned { plan, memory, decisions: more } = plan_memory(program, layout, scratch);
     decisions.extend(more);

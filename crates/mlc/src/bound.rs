@@ -6,21 +6,25 @@ use mlc_diag::{Diagnostic, Diagnostics};
 use mlc_ir::graph::Graph;
 use mlc_ir::loops::{BufferId, Plan, Role};
 use mlc_ir::program::Entry;
-use mlc_ir::{Binding, DType, Symbol};
+use mlc_ir::{Binding, DType, Device, Symbol};
 use mlc_passes::pipeline::{Options, pipeline};
 use mlc_passes::plan_memory::MemoryReport;
 use mlc_passes::{Decision, Lowered, PassManager};
 use mlc_runtime::exec::Backend;
 use mlc_runtime::exec::Executable;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Program;
+use crate::artifact::BoundRecord;
 
 /// What identifies a bound entry in a program.
 pub(crate) type Key = (String, Binding);
 
 /// A tensor that goes in or comes out.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Port {
+    #[serde(with = "mlc_ir::serial::shared")]
     pub name: Symbol,
     pub dtype: DType,
     pub shape: Vec<usize>,
@@ -37,11 +41,12 @@ pub struct BoundEntry {
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
     pub plan: Arc<Plan>,
+    /// Empty for an entry of an artifact.
     text: String,
-    /// Peak memory by part, and the lines alive at it.
+    /// Peak memory by part, and the lines alive at it. Empty for an entry of an artifact.
     pub memory: MemoryReport,
     pub executable: Arc<dyn Executable>,
-    /// Why things were fused, copied or placed as they are.
+    /// Why things were fused, copied or placed as they are. Empty for an entry of an artifact.
     pub decisions: Vec<Decision>,
 }
 
@@ -68,6 +73,26 @@ impl BoundEntry {
             decisions,
         })
     }
+
+    /// An entry of an artifact, made runnable.
+    pub(crate) fn of_record(program: &Program, record: &BoundRecord) -> Result<BoundEntry, Diagnostics> {
+        Ok(BoundEntry {
+            name: record.entry.clone(),
+            binding: record.binding.clone(),
+            inputs: record.inputs.clone(),
+            outputs: record.outputs.clone(),
+            plan: record.plan.clone(),
+            text: String::new(),
+            memory: MemoryReport::default(),
+            executable: program.backend().compile(record.plan.clone())?,
+            decisions: vec![],
+        })
+    }
+
+    /// Where a result is computed.
+    pub fn device(&self, port: &Port) -> Option<Device> {
+        port.buffer.map(|b| self.plan.program.buffer(b).device)
+    }
 }
 
 /// The bound graph of an entry, and its plan with the decisions of all passes.
@@ -79,7 +104,8 @@ pub(crate) fn lower(
     let mut graph = entry.graph.clone();
     let mut decisions = passes(program, binding).run(&mut graph)?.decisions;
     let scratch = |k: &mlc_ir::loops::Kernel| program.backend().scratch_bytes(k);
-    let mut lowered = mlc_passes::lower_entry_with(&graph, program.layout(), &scratch)?;
+    let mut lowered =
+        mlc_passes::lower_entry_with(&graph, program.layout(), &scratch, program.options().fusion)?;
     decisions.append(&mut lowered.decisions);
     lowered.decisions = decisions;
     Ok((graph, lowered))

@@ -20,7 +20,7 @@ use crate::{exit, inputs, interrupt, parse, sizes, summary};
 pub fn run(a: &RunArgs, show: &Show) -> Result<u8, Error> {
     preflight(a)?;
     interrupt::install();
-    let program = super::program(&a.model, show)?;
+    let program = super::runnable(&a.model, show)?;
     match job(&program, a.entry.as_deref())? {
         Job::Train(block) => train(a, &program, block, show),
         Job::Validate(block) => validate(a, &program, block, show),
@@ -152,8 +152,8 @@ fn check_memory(a: &RunArgs, program: &Program, block: usize) -> Result<(), Erro
     for entry in of_block(program, block) {
         let binding = sizes::known(program, entry, None);
         if sizes::open_dims(entry, &binding).is_empty() {
-            let lowered = program.lower(&entry.name, &binding)?;
-            crate::memory::check(program, &entry.name, &lowered.plan, Some(limit))?;
+            let plan = crate::memory::plan(program, &entry.name, &binding)?;
+            crate::memory::check(program, &entry.name, &plan, Some(limit))?;
         }
     }
     Ok(())

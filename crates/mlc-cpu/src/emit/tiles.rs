@@ -12,7 +12,7 @@
 //! cache. The same operations on the same elements: only the vector width differs, which does not show.
 
 use cranelift::codegen::ir::condcodes::IntCC;
-use cranelift::codegen::ir::{AbiParam, InstBuilder, Signature, Value, types};
+use cranelift::codegen::ir::{InstBuilder, Value, types};
 use mlc_ir::DType;
 use mlc_ir::loops::{AxisId, ExprId, ExprOp, Func, Prim, RedOp};
 
@@ -20,6 +20,7 @@ use super::Emit;
 use super::domain::Walk;
 use super::value::Val;
 use crate::features::Level;
+use crate::symbols::Symbol;
 use crate::tile::{self, TILE};
 
 /// Slots that one loop may use: 16 KiB.
@@ -336,34 +337,20 @@ impl Emit<'_, '_> {
 
     /// `to[i] = func(args[i]..)`
     fn call_function(&mut self, func: Func, to: Value, args: &[Value], count: Value) {
-        let Some(code) = tile::code(func, self.cpu.level) else { return };
         let second = args.get(1).copied().unwrap_or(args[0]);
-        self.call_code(code as usize, &[to, args[0], second, count], false);
+        self.call(Symbol::Tile(func), &[to, args[0], second, count], None);
     }
 
     /// `to[i] = op(to[i], from[i])`
     fn call_combine(&mut self, op: RedOp, to: Value, from: Value, count: Value) {
-        let Some((code, _)) = tile::reduction(op, self.cpu.level) else { return };
-        self.call_code(code as usize, &[to, from, count], false);
+        self.call(Symbol::Combine(op), &[to, from, count], None);
     }
 
     /// Folds lanes of f32 into one value, if precompiled code does that.
     pub fn call_fold(&mut self, op: RedOp, lanes: Value, width: u64) -> Option<Value> {
-        let (_, code) = tile::reduction(op, self.cpu.level)?;
+        tile::reduction(op, self.cpu.level)?;
         let width = self.imm(width as i64);
-        self.call_code(code as usize, &[lanes, width], true)
-    }
-
-    fn call_code(&mut self, code: usize, args: &[Value], float: bool) -> Option<Value> {
-        let mut signature = Signature::new(self.b.func.signature.call_conv);
-        signature.params = vec![AbiParam::new(types::I64); args.len()];
-        if float {
-            signature.returns.push(AbiParam::new(types::F32));
-        }
-        let signature = self.b.import_signature(signature);
-        let code = self.imm(code as i64);
-        let call = self.b.ins().call_indirect(signature, code, args);
-        self.b.inst_results(call).first().copied()
+        self.call(Symbol::Fold(op), &[lanes, width], Some(types::F32))
     }
 }
 

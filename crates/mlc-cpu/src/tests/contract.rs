@@ -118,7 +118,7 @@ fn free_rounding_is_close() {
     let features = CpuFeatures::detect();
     let [strict, free] = [true, false].map(|strict| {
         let backend = CpuBackend::new(CpuOptions::new(features, strict));
-        let (kernels, _) = backend.kernels(&[&kernel]).unwrap();
+        let (kernels, _) = backend.kernels(std::slice::from_ref(&kernel)).unwrap();
         run(&kernel, &*kernels[0], &args, Order::Forward).0.remove(2)
     });
     let floats =

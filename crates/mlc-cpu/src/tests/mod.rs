@@ -1,6 +1,7 @@
 //! Bits: every kernel here runs in the loop interpreter and on every instruction set of the machine, and the
 //! results must be equal bit for bit (NaNs count as equal), faults included.
 
+mod code;
 mod contract;
 mod forms;
 mod loops;
@@ -141,7 +142,7 @@ pub fn backend(features: CpuFeatures, costs: Costs) -> CpuBackend {
 }
 
 pub fn compile(kernel: &Kernel, features: CpuFeatures) -> Result<Arc<dyn HostKernel>, Diagnostic> {
-    let (mut kernels, _) = backend(features, Costs::default()).kernels(&[kernel])?;
+    let (mut kernels, _) = backend(features, Costs::default()).kernels(std::slice::from_ref(kernel))?;
     Ok(kernels.remove(0))
 }
 

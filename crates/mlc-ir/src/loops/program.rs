@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::kernel::{ArgId, Kernel, Kind, Prov};
 use crate::{DType, Device};
 
@@ -28,8 +30,9 @@ super::id!(
     ArenaId, "arena");
 
 /// One entry (`step`, `validate`, `forward`) for one binding of the dims.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct LoopProgram {
+    #[serde(with = "crate::serial::shared")]
     pub name: Arc<str>,
     pub kernels: Vec<Kernel>,
     pub buffers: Vec<Buffer>,
@@ -38,9 +41,10 @@ pub struct LoopProgram {
     pub calls: Vec<Call>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Buffer {
     /// `[A-Za-z_][A-Za-z0-9_.]*`, unique in the program.
+    #[serde(with = "crate::serial::shared")]
     pub name: Arc<str>,
     pub dtype: DType,
     /// Elements.
@@ -50,7 +54,7 @@ pub struct Buffer {
     pub prov: Prov,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     /// Fed by the caller, under the buffer's name.
     Input,
@@ -64,13 +68,14 @@ pub enum Role {
 }
 
 /// The bytes of a constant buffer, little endian.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Const {
     pub dtype: DType,
+    #[serde(with = "crate::serial::shared")]
     pub bytes: Arc<[u8]>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     pub kernel: KernelId,
     /// One for each argument of the kernel.
@@ -84,7 +89,7 @@ pub struct Call {
 }
 
 /// `buffer[offset .. offset + len]`, in elements. Concatenation and split are slices, never copies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BufferSlice {
     pub buffer: BufferId,
     pub offset: u64,
@@ -92,7 +97,7 @@ pub struct BufferSlice {
 }
 
 /// Where every buffer lies. Offsets are static: the peak is known before anything runs.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Plan {
     pub program: LoopProgram,
     pub arenas: Vec<Arena>,
@@ -105,7 +110,7 @@ pub struct Plan {
     pub bodies: BTreeMap<KernelId, Plan>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Arena {
     pub device: Device,
     pub kind: ArenaKind,
@@ -114,7 +119,7 @@ pub struct Arena {
     pub align: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ArenaKind {
     /// One layout shared by all programs of a compiled model.
     State,
@@ -127,7 +132,7 @@ pub enum ArenaKind {
 
 /// Bytes `[offset, offset + bytes)` of an arena, held from call `first` to call `last`, both inclusive.
 /// `None`: nothing in the program touches the buffer, or it is not the program's own (state, input, output).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Place {
     pub arena: ArenaId,
     pub offset: u64,

@@ -16,9 +16,11 @@
 //! Order: each state is set to its first value; then for t = 0, 1, .. trips - 1 the input of the trip's number
 //! is t, and the program's calls run in order.
 
+use serde::{Deserialize, Serialize};
+
 use super::program::{BufferId, LoopProgram};
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Repeat {
     pub trips: u64,
     /// The program's input (an i64 scalar) that holds the number of the trip, if it has one.
@@ -29,7 +31,7 @@ pub struct Repeat {
 }
 
 /// What an argument of the kernel is to the repeated program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Link {
     /// This input, in every trip.
     Kept(BufferId),

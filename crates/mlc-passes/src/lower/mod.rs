@@ -1,8 +1,7 @@
 //! Lower: a decomposed graph to a loop program.
 //!
-//! 1. `storage` decides which values lie in memory; each that must be computed gets one kernel, with the
-//!    elementwise work and the views that it alone uses folded in.
-//! 2. Each kernel is built by its op's rule ([`mlc_ir::lower`]) and becomes a `steps::Step`.
+//! 1. [`form_kernels`] decides which nodes are one kernel and which values lie in memory.
+//! 2. Each kernel is built from its recipe ([`mlc_ir::lower`]) and becomes a `steps::Step`.
 //! 3. `states` gives every value its buffer: an output or a state directly where that is safe, else a
 //!    temporary and a copy. Readers of a state come before its writer.
 //! 4. `scan`: a loop's region is lowered in the same way and becomes one step that repeats it.
@@ -11,9 +10,8 @@
 mod scan;
 mod states;
 mod steps;
-mod storage;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 
@@ -23,13 +21,14 @@ use mlc_ir::loops::{
     ArgId, Buffer, BufferId, BufferSlice, Call, CallId, Const, ConstId, KernelId, LoopProgram, Prov, Role,
     kernel_key,
 };
-use mlc_ir::lower::{count, extents, prov};
+use mlc_ir::lower::{Rule, count, extents, prov};
 use mlc_ir::op::{Literal, Op};
 use mlc_ir::program::StateLayout;
 use mlc_ir::{DType, Device};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::Decision;
+use crate::form_kernels::{Fusion, form_kernels};
 use steps::{Place, Steps};
 
 /// A loop program and why it is as it is.
@@ -42,17 +41,16 @@ pub struct LoweredProgram {
 ///
 /// # Errors
 /// An index into an empty axis; a state that the layout lacks and other bugs.
-pub fn lower(graph: &Graph, layout: &StateLayout) -> Result<LoweredProgram, Diagnostics> {
+pub fn lower(graph: &Graph, layout: &StateLayout, fusion: Fusion) -> Result<LoweredProgram, Diagnostics> {
     if graph.stage < Stage::Decomposed {
         return Err(Diagnostic::bug(format!("a {} graph cannot be lowered", graph.stage)).into());
     }
-    let storage = storage::choose(graph)?;
+    let mut formed = form_kernels(graph, fusion)?;
     let mut buffers = Buffers::new(graph, layout);
     buffers.declare_inputs()?;
-    let mut decisions = vec![];
-    let mut steps = Steps::build(&storage, &mut decisions)?;
-    decisions.splice(0..0, storage.decisions);
-    states::assign(graph, &storage.homes, &mut steps, &mut buffers, &mut decisions)?;
+    let mut decisions = std::mem::take(&mut formed.decisions);
+    let mut steps = Steps::build(&formed, fusion, &mut decisions)?;
+    states::assign(graph, &formed.homes, &mut steps, &mut buffers, &mut decisions)?;
     let order = steps.order()?;
     Ok(LoweredProgram { program: program(graph, steps, buffers, &order)?, decisions })
 }
@@ -185,8 +183,8 @@ impl<'g> Buffers<'g> {
         if let Some(&b) = self.of.get(&v) {
             return Ok(b);
         }
-        match &self.graph.node(v.node).op {
-            Op::Input(_) | Op::State(_) | Op::Constant(_) => self.source(v),
+        match self.graph.node(v.node).op.lowering().rule() {
+            Rule::Stored => self.source(v),
             _ => {
                 let b = self.temp(v)?;
                 self.of.insert(v, b);

@@ -14,6 +14,7 @@ use mlc_ir::program::StateLayout;
 
 use super::steps::{Place, Step, Steps};
 use crate::Decision;
+use crate::form_kernels::Fusion;
 
 impl Steps {
     /// Adds the step of a scan. Every result gets its memory, used or not.
@@ -22,11 +23,12 @@ impl Steps {
         cx: &Homes<'_>,
         id: NodeId,
         scan: &Scan,
+        fusion: Fusion,
         decisions: &mut Vec<Decision>,
     ) -> Result<(), Diagnostics> {
         let node = cx.graph.node(id);
         let Some(body) = cx.graph.region(id) else { return Ok(()) };
-        let mut lowered = super::lower(&body, &carries(&body))?;
+        let mut lowered = super::lower(&body, &carries(&body), fusion)?;
         decisions.append(&mut lowered.decisions);
         crate::order::order(&mut lowered.program);
         let links = Links::new(scan, &lowered.program)?;

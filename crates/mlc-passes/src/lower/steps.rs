@@ -7,19 +7,19 @@ use mlc_diag::{Diagnostic, Diagnostics};
 use mlc_ir::DType;
 use mlc_ir::graph::{NodeId, ValueId};
 use mlc_ir::loops::{Arg, ArgId, AxisId, BufferId, CopyMap, Index, Kernel, Kind, Mode, Prov};
-use mlc_ir::lower::{Draft, Homes, Rule, copy_kernel, count, map_kernel, prov};
+use mlc_ir::lower::{Cx, Draft, Form, Homes, Inside, alias, build, copy_kernel, prov};
 use mlc_ir::op::Op;
 
-use super::storage::Storage;
 use crate::Decision;
+use crate::form_kernels::{Fusion, KernelGraph};
 
 /// One call of a kernel.
 #[derive(Debug, Clone)]
 pub struct Step {
     pub kernel: Kernel,
-    /// For the first arguments.
+    /// For each of the first arguments.
     pub reads: Vec<Place>,
-    /// For the others. Only a loop writes several.
+    /// For each of the others.
     pub writes: Vec<Place>,
     pub prov: Prov,
     /// Steps that made what this one reads or goes on writing.
@@ -35,6 +35,21 @@ impl Step {
             Place::Value(v) => Some(*v),
             Place::Buffer(_) => None,
         })
+    }
+
+    /// The argument of the written place `i`.
+    pub fn written(&self, i: usize) -> ArgId {
+        ArgId((self.reads.len() + i) as u32)
+    }
+
+    /// Lets a written argument take over a read one, if it may and no other does.
+    pub fn alias(&mut self, written: ArgId, read: ArgId) -> bool {
+        let taken = self.kernel.args.iter().any(|a| a.may_alias == Some(read));
+        let fits = !taken && alias::candidates(&self.kernel, written).contains(&read);
+        if fits {
+            self.kernel.args[written.ix()].may_alias = Some(read);
+        }
+        fits
     }
 }
 
@@ -56,43 +71,51 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// One step for each value that gets a kernel (two for what starts as a copy of another value).
-    pub fn build(storage: &Storage<'_>, decisions: &mut Vec<Decision>) -> Result<Steps, Diagnostics> {
-        let cx = &storage.homes;
-        let mut steps = Steps { maker: vec![None; cx.home.len()], ..Steps::default() };
-        for &v in &storage.roots {
-            if let Op::Scan(scan) = &cx.graph.node(v.node).op {
-                steps.push_scan(cx, v.node, scan, decisions)?;
+    /// One step for each group (two for what starts as a copy of another value).
+    pub fn build(
+        formed: &KernelGraph<'_>,
+        fusion: Fusion,
+        decisions: &mut Vec<Decision>,
+    ) -> Result<Steps, Diagnostics> {
+        let homes = &formed.homes;
+        let mut steps = Steps { maker: vec![None; homes.home.len()], ..Steps::default() };
+        for group in &formed.groups {
+            if let Form::Own(v) = group.recipe.form
+                && let Op::Scan(scan) = &homes.graph.node(v.node).op
+            {
+                steps.push_scan(homes, v.node, scan, fusion, decisions)?;
                 continue;
             }
-            if count(&cx.shape(v)?) == 0 {
-                continue;
+            let cx = Cx::new(homes, &group.inside);
+            let draft = build(cx, &group.recipe)?;
+            if let (Some(x), Some(&v)) = (draft.starts_as, draft.writes.first()) {
+                let nothing = Inside::default();
+                steps.push_draft(homes, copy_kernel(Cx::new(homes, &nothing), x, v, None)?);
             }
-            let draft = match cx.graph.node(v.node).op.lowering().rule() {
-                Rule::Kernel(k) => k.kernel(cx, v)?,
-                _ => map_kernel(cx, v)?,
-            };
-            if let Some(x) = draft.starts_as {
-                steps.push_draft(cx, copy_kernel(cx, x, v, None)?);
-            }
-            steps.push_draft(cx, draft);
+            steps.push_draft(homes, draft);
         }
         Ok(steps)
     }
 
     fn push_draft(&mut self, cx: &Homes<'_>, draft: Draft) {
-        let v = draft.writes;
-        let deps = draft.reads.iter().chain([&v]).filter_map(|&r| self.maker(r)).collect();
-        let prov = prov(cx.graph, v.node);
-        let writes = vec![Place::Value(v)];
-        let reads = draft.reads.into_iter().map(Place::Value).collect();
-        self.push(Step { kernel: draft.kernel, reads, writes, prov, deps, hazards: vec![] }, v.node);
+        let before = draft.reads.iter().chain(&draft.writes).filter_map(|&v| self.maker(v));
+        let mut deps: Vec<usize> = before.collect();
+        deps.sort_unstable();
+        deps.dedup();
+        let first = draft.writes.first().map_or(0, |v| v.node.0);
+        let prov = prov(cx.graph, NodeId(first));
+        for v in &draft.writes {
+            self.maker[v.node.0 as usize] = Some(self.list.len());
+        }
+        let places = |values: Vec<ValueId>| values.into_iter().map(Place::Value).collect();
+        let (reads, writes) = (places(draft.reads), places(draft.writes));
+        self.list.push(Step { kernel: draft.kernel, reads, writes, prov, deps, hazards: vec![] });
     }
 
-    /// Adds the step that makes the results of a node.
+    /// Adds the step that makes all results of a node.
     pub(super) fn push(&mut self, step: Step, makes: NodeId) {
+        self.maker[makes.0 as usize] = Some(self.list.len());
         self.list.push(step);
-        self.maker[makes.0 as usize] = Some(self.list.len() - 1);
     }
 
     /// The last step that makes a value; `None` for what is there at entry.
@@ -115,7 +138,7 @@ impl Steps {
         self.list.len() - 1
     }
 
-    /// Adds a copy of what the step `writer` wrote to a buffer of no value's.
+    /// Adds a copy of what the copy `writer` wrote to a buffer of no value's.
     pub fn push_copy_of(&mut self, writer: usize, from: BufferId, to: BufferId) -> usize {
         let first = &self.list[writer];
         let step = Step {
@@ -184,13 +207,4 @@ fn whole_copy(dtype: DType, len: u64, prov: &Prov) -> Kernel {
         kind: Kind::Copy(CopyMap { src: index(), dst: index(), extents: vec![len], transfer: None }),
         prov: vec![prov.clone()],
     }
-}
-
-/// Lets the last argument of the kernel take over `arg`, if it may.
-pub fn alias(kernel: &mut Kernel, arg: ArgId) -> bool {
-    let fits = mlc_ir::lower::alias::candidates(kernel).contains(&arg);
-    if let (true, Some(last)) = (fits, kernel.args.last_mut()) {
-        last.may_alias = Some(arg);
-    }
-    fits
 }

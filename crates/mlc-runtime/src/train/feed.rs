@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mlc_diag::Diagnostics;
+use mlc_ir::DType;
 use mlc_ir::program::DataSpec;
 use smallvec::SmallVec;
 
@@ -38,6 +39,30 @@ impl Data {
         let parts = self.datasets.iter().cloned().zip(self.spec.parts.iter().map(|p| p.pipeline.clone()));
         Ok(Stream::new(parts.collect(), options)?)
     }
+}
+
+/// The inputs that an epoch feeds, each combination of shapes once: the full batch and, where there is one, the
+/// smaller last one.
+///
+/// # Errors
+/// As [`Data::open`] and [`Data::stream`].
+pub fn epoch_inputs(spec: &DataSpec, options: &LoadOptions) -> Result<Vec<Vec<Fed>>, Diagnostics> {
+    let data = Data::open(spec, options)?;
+    let stream = data.stream(StreamOptions { seed: options.seed, shuffle: false })?;
+    // Parts end together, with the shortest: only the last batch can differ.
+    let mut batches = vec![0, stream.batches_per_epoch().saturating_sub(1)];
+    batches.dedup();
+    let shared = data.shared.iter().map(|(n, t)| fed(n, t.dtype(), t.shape()));
+    let shared: Vec<Fed> = shared.collect();
+    let fields = |batch| stream.shapes(batch).map(|(name, dtype, shape)| fed(name, dtype, &shape));
+    let mut all: Vec<Vec<Fed>> =
+        batches.into_iter().map(|b| fields(b).chain(shared.iter().cloned()).collect()).collect();
+    all.dedup();
+    Ok(all)
+}
+
+fn fed(name: &str, dtype: DType, shape: &[usize]) -> Fed {
+    Fed { name: name.into(), dtype, shape: shape.to_vec() }
 }
 
 /// An entry bound to the shapes of its inputs.
@@ -138,13 +163,7 @@ impl<'d, C> Feed<'d, C> {
     fn fed(&self, batch: Option<&Batch>) -> Vec<Fed> {
         let shared = self.data.map_or(&[][..], |d| &d.shared);
         let fields = batch.into_iter().flat_map(Batch::fields);
-        fields
-            .map(|(n, t)| Fed { name: n.into(), dtype: t.dtype, shape: t.shape.to_vec() })
-            .chain(shared.iter().map(|(n, t)| Fed {
-                name: n.as_str().into(),
-                dtype: t.dtype(),
-                shape: t.shape().to_vec(),
-            }))
-            .collect()
+        let fields = fields.map(|(n, t)| fed(n, t.dtype, t.shape));
+        fields.chain(shared.iter().map(|(n, t)| fed(n, t.dtype(), t.shape()))).collect()
     }
 }

@@ -149,7 +149,7 @@ impl Entries {
     }
 }
 
-/// Loads the weights that the block names, then those of the options.
+/// Loads the weights that the block names, then those that came with the program, then those of the options.
 ///
 /// # Errors
 /// Of the files, and of tensors that do not fit; what was loaded from an earlier file stays.
@@ -179,6 +179,7 @@ pub fn load_initial<E: Engine>(
             observer.warn(Diagnostic::warning("W0701", note));
         }
     }
+    engine.load_embedded()?;
     if let Some(path) = &options.weights {
         for note in load_weights(engine, path, &options.load.cache, &|_| true, true)? {
             observer.warn(Diagnostic::warning("W0701", note));

@@ -80,6 +80,11 @@ pub fn bind(entry: &Entry, o: &Options<'_>) -> Result<Inputs, Diagnostics> {
     Ok(Inputs { tensors, dims })
 }
 
+/// Is one of the inputs written as `name=text:..`?
+pub fn gives_text(words: &[String]) -> bool {
+    words.iter().any(|w| w.split_once('=').is_some_and(|(_, value)| value.starts_with("text:")))
+}
+
 /// Whole arrays for fields that a train block leaves to the caller.
 pub fn fields(
     words: &[String],

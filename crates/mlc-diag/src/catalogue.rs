@@ -390,7 +390,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry {
         code: "E0701",
         title: "unreadable file",
-        text: "The file is not there, is a folder, or may not be read. Paths of sources are relative to the file that holds the `dataset` item, `weights` and `save` to the train block's file, and paths on the command line to the working directory. The note names the first folder that does not exist.",
+        text: "The file is not there, is a folder, or may not be read. Paths of sources are relative to the file that holds the `dataset` item, `weights` and `save` to the train block's file, and paths on the command line to the working directory. The note names the first folder that does not exist. In `bytes(..)`, `*` and `?` stand for parts of a name and `**` for any folders; at least one file must match.",
     },
     Entry {
         code: "E0702",

@@ -7,7 +7,7 @@ use mlc_diag::{Diagnostic, Diagnostics};
 use mlc_ir::DType;
 use mlc_ir::graph::{NodeId, ValueId};
 use mlc_ir::loops::{Arg, ArgId, AxisId, BufferId, CopyMap, Index, Kernel, Kind, Mode, Prov};
-use mlc_ir::lower::{Cx, Draft, Form, Homes, Inside, alias, build, copy_kernel, prov};
+use mlc_ir::lower::{Cx, Draft, Form, Homes, Inside, alias, build, copy_kernel, prov, segments};
 use mlc_ir::op::Op;
 
 use crate::Decision;
@@ -80,14 +80,21 @@ impl Steps {
         let homes = &formed.homes;
         let mut steps = Steps { maker: vec![None; homes.home.len()], ..Steps::default() };
         for group in &formed.groups {
-            if let Form::Own(v) = group.recipe.form
+            if let [part] = &group.parts[..]
+                && let Form::Own(v) = part.recipe.form
                 && let Op::Scan(scan) = &homes.graph.node(v.node).op
             {
                 steps.push_scan(homes, v.node, scan, fusion, decisions)?;
                 continue;
             }
-            let cx = Cx::new(homes, &group.inside);
-            let draft = build(cx, &group.recipe)?;
+            let mut drafts = vec![];
+            for part in &group.parts {
+                drafts.push(build(Cx::new(homes, &part.inside), &part.recipe)?);
+            }
+            let draft = match drafts.len() {
+                1 => drafts.remove(0),
+                _ => segments(drafts),
+            };
             if let (Some(x), Some(&v)) = (draft.starts_as, draft.writes.first()) {
                 let nothing = Inside::default();
                 steps.push_draft(homes, copy_kernel(Cx::new(homes, &nothing), x, v, None)?);

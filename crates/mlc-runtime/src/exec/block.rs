@@ -246,7 +246,7 @@ impl Trips {
             // SAFETY: the block is as large as a number and aligned; no call runs, and only this body's calls read it.
             unsafe { self.trip.base().cast::<i64>().write(trip as i64) };
             for i in 0..self.body.len() {
-                // SAFETY: the caller's promise; L16 says that the linked parts lie within the arguments.
+                // SAFETY: the caller's promise; L17 says that the linked parts lie within the arguments.
                 unsafe { self.body.run(i, with)? };
             }
         }

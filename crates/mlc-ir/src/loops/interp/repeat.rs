@@ -29,7 +29,7 @@ fn trips(
     fault: &mut FaultRecord,
 ) -> Result<(), InterpError> {
     if slots.len() != r.links.len() {
-        return Err(InterpError("L16: not every argument is linked".into()));
+        return Err(InterpError("L17: not every argument is linked".into()));
     }
     for (first, state) in r.states() {
         let (from, to) = (&slots[first], &slots[state]);

@@ -1,4 +1,4 @@
-//! Kernels that repeat a program: L16, and L10 for them.
+//! Kernels that repeat a program: L17, and L10 for them.
 
 use super::{Checker, verify_program};
 use crate::DType;
@@ -10,12 +10,12 @@ impl Checker<'_> {
     pub fn repeat(&mut self, r: &Repeat) {
         let args = &self.kernel.args;
         if r.links.len() != args.len() {
-            return self.fail("L16", 0, format!("{} links for {} arguments", r.links.len(), args.len()));
+            return self.fail("L17", 0, format!("{} links for {} arguments", r.links.len(), args.len()));
         }
         for (arg, link) in args.iter().zip(&r.links) {
             let fits = r.body.buffers.get(link.buffer().ix()).is_some_and(|b| link_fits(r, arg, *link, b));
             if !fits {
-                self.fail("L16", 0, format!("{} is no {} of the program", arg.name, link.word()));
+                self.fail("L17", 0, format!("{} is no {} of the program", arg.name, link.word()));
             }
         }
         for (i, b) in r.body.buffers.iter().enumerate() {
@@ -31,12 +31,12 @@ impl Checker<'_> {
                 Role::Const(_) | Role::Temp => (0, 0),
             };
             if (linked(true), linked(false)) != want {
-                self.fail("L16", 0, format!("{} of the program is not linked as its role asks", b.name));
+                self.fail("L17", 0, format!("{} of the program is not linked as its role asks", b.name));
             }
         }
         let trip = r.trip.and_then(|t| r.body.buffers.get(t.ix()));
         if r.trip.is_some() && trip.is_none_or(|b| (b.role, b.dtype, b.len) != (Role::Input, DType::I64, 1)) {
-            self.fail("L16", 0, "the number of the trip is not an i64 input of the program");
+            self.fail("L17", 0, "the number of the trip is not an i64 input of the program");
         }
         self.repeat_aliases(r);
         self.found.extend(verify_program(&r.body));

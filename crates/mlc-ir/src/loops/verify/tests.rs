@@ -37,7 +37,7 @@ fn body(k: &mut Kernel) -> &mut LoopBody {
         Kind::Loop(b) => b,
         Kind::Contract(c) => &mut c.epilogue,
         Kind::ScatterAdd(s) => &mut s.body,
-        Kind::Copy(_) | Kind::Repeat(_) => panic!("no body"),
+        Kind::Segments(_) | Kind::Copy(_) | Kind::Repeat(_) => panic!("no body"),
     }
 }
 
@@ -202,13 +202,13 @@ fn repeats_are_linked_as_their_program_asks() {
         r
     }
     let k = || running_sum(3, 2);
-    broken("L16", k(), |k| repeat(k).trips = 2);
-    broken("L16", k(), |k| repeat(k).links.truncate(3));
-    broken("L16", k(), |k| repeat(k).links[1] = Link::Kept(BufferId(1)));
-    broken("L16", k(), |k| repeat(k).links[0] = Link::Kept(BufferId(1)));
-    broken("L16", k(), |k| repeat(k).trip = None);
-    broken("L16", k(), |k| repeat(k).trip = Some(BufferId(1)));
-    broken("L16", k(), |k| k.args[2].mode = Mode::Read);
+    broken("L17", k(), |k| repeat(k).trips = 2);
+    broken("L17", k(), |k| repeat(k).links.truncate(3));
+    broken("L17", k(), |k| repeat(k).links[1] = Link::Kept(BufferId(1)));
+    broken("L17", k(), |k| repeat(k).links[0] = Link::Kept(BufferId(1)));
+    broken("L17", k(), |k| repeat(k).trip = None);
+    broken("L17", k(), |k| repeat(k).trip = Some(BufferId(1)));
+    broken("L17", k(), |k| k.args[2].mode = Mode::Read);
     broken("L10", k(), |k| k.args[3].may_alias = Some(ArgId(1)));
     // What its program breaks is its own breach.
     broken("P2", k(), |k| repeat(k).body.calls.swap(0, 1));

@@ -33,8 +33,11 @@ fn losses(name: &str, options: &TrainOptions) -> Vec<f64> {
 const TOLERANCE: f64 = 5e-6;
 
 fn follows_pytorch(name: &str) {
-    let text = std::fs::read_to_string(fixture("train/losses.json")).expect("losses.json");
-    let expected: BTreeMap<String, Vec<f64>> = serde_json::from_str(&text).expect("valid JSON");
+    let text = |file: &str| std::fs::read_to_string(fixture(file)).expect("losses");
+    let mut expected: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for file in ["train/losses.json", "train/gpt.json"] {
+        expected.extend(serde_json::from_str::<BTreeMap<_, _>>(&text(file)).expect("valid JSON"));
+    }
     let expected = &expected[name];
     let got = losses(name, &TrainOptions::default());
     assert_eq!(got.len(), expected.len());
@@ -56,7 +59,7 @@ macro_rules! runs {
 
 runs! {
     sgd_momentum sgd_nesterov sgd_dampening adam adamw_clip adamw_cosine adam_amsgrad rmsprop adagrad
-    accumulate
+    accumulate gpt
 }
 
 #[test]

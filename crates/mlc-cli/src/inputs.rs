@@ -75,9 +75,14 @@ pub fn bind(entry: &Entry, o: &Options<'_>) -> Result<Inputs, Diagnostics> {
     let given = o.dims.iter().filter(|(n, _)| !fed.contains_key(*n));
     let mut dims: Binding = given.map(|(n, v)| (n.clone(), *v)).collect();
     for symbol in entry.graph.dims.symbols.iter().filter(|s| o.random && !fed.contains_key(&s.name)) {
-        dims.entry(symbol.name.clone()).or_insert(1);
+        dims.entry(symbol.name.clone()).or_insert(symbol.default.unwrap_or(1));
     }
     Ok(Inputs { tensors, dims })
+}
+
+/// Is one of the inputs written as `name=text:..`?
+pub fn gives_text(words: &[String]) -> bool {
+    words.iter().any(|w| w.split_once('=').is_some_and(|(_, value)| value.starts_with("text:")))
 }
 
 /// Whole arrays for fields that a train block leaves to the caller.

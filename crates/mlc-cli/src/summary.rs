@@ -80,6 +80,12 @@ pub fn result(name: &str, t: &HostTensor, device: Option<Device>) -> String {
     format!("{name}: {ty}{on}  {}{range}\n", values(t))
 }
 
+/// Bytes as text, a line (at least) for each row.
+pub fn text(t: &HostTensor) -> String {
+    let row = t.shape().last().copied().unwrap_or(1).max(1);
+    t.bytes().chunks(row).map(|r| format!("{}\n", String::from_utf8_lossy(r))).collect()
+}
+
 /// Up to six elements of each axis' start, nested as the shape is.
 fn values(t: &HostTensor) -> String {
     const SHOWN: usize = 6;

@@ -105,13 +105,13 @@ impl CpuBackend {
 
     /// Makes kernels runnable. Functions that are equal to others, of these kernels or of earlier ones, are not
     /// compiled again.
-    pub fn kernels(
+    pub fn kernels<'k>(
         &self,
-        kernels: &[Kernel],
+        kernels: impl IntoIterator<Item = &'k Kernel>,
     ) -> Result<(Vec<Arc<dyn HostKernel>>, CompileStats), Diagnostic> {
         let start = Instant::now();
         let mut units = Vec::new();
-        let forms: Vec<Form> = kernels.iter().map(|k| self.form(k, &mut units)).collect();
+        let forms: Vec<Form> = kernels.into_iter().map(|k| self.form(k, &mut units)).collect();
         let (functions, made) = self.code.functions(&units, self.options.features)?;
         let name = |&(i, time): &(usize, Duration)| (Arc::from(&*units[i].name), time);
         let mut stats = CompileStats {
@@ -270,6 +270,8 @@ impl LoopForm {
             Kind::Loop(body) => Source::Body(simplify(body)),
             Kind::ScatterAdd(s) => Source::Scatter(s.clone()),
             Kind::Copy(c) => Source::Body(simplify(&copy_body(kernel, c))),
+            // A repeated program's kernels have forms of their own.
+            Kind::Repeat(_) => Source::Body(LoopBody::default()),
             // Segments are compiled one by one.
             Kind::Segments(_) => Source::Body(LoopBody::default()),
             // Of a contraction without products.
@@ -343,6 +345,10 @@ impl Backend for CpuBackend {
     }
 
     fn scratch_bytes(&self, kernel: &Kernel) -> u64 {
+        // A repeated program's needs are the planner's to add up.
+        if let Kind::Repeat(_) = kernel.kind {
+            return 0;
+        }
         let threads = self.options.threads.max(1);
         if let Kind::Segments(list) = &kernel.kind {
             // The most that one segment needs, for each thread.
@@ -357,7 +363,7 @@ impl Backend for CpuBackend {
     }
 
     fn compile(&self, plan: Arc<Plan>) -> Result<Arc<dyn Executable>, Diagnostic> {
-        let (kernels, stats) = self.kernels(&plan.program.kernels)?;
+        let (kernels, stats) = self.kernels(plan.program.leaf_kernels())?;
         Ok(Arc::new(HostExecutable::new(plan, kernels, stats, self.pool.clone())?))
     }
 }

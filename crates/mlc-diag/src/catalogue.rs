@@ -233,6 +233,11 @@ pub const ENTRIES: &[Entry] = &[
         text: "A method or fn that can be run must end with the expression that is its result.",
     },
     Entry {
+        code: "E0319",
+        title: "a run-time loop that changes a type",
+        text: "A `scan` carries the names bound outside that its body assigns, from trip to trip. What it carries keeps its dtype and shape, and is a tensor, a number, or a list or tuple of these:\n\n```mlg\nh = zeros(f32[batch, dim])\nscan x in xs, axis: 1 { h = tanh(wx(x) + wh(h)) }\n```\nA number bound before the loop is a scalar (`0` is an i64, `0.0` an f32). Begin with a value of the type that the body gives, or cast in the body.",
+    },
+    Entry {
         code: "E0403",
         title: "two states of one name",
         text: "Parameters, buffers and optimizer states are named by the path of members that leads to them, and two have the same path. This happens where instances are built in two lists of one call, which both count from 0. Give the lists bindings of their own.",
@@ -385,7 +390,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry {
         code: "E0701",
         title: "unreadable file",
-        text: "The file is not there, is a folder, or may not be read. Paths of sources are relative to the file that holds the `dataset` item, `weights` and `save` to the train block's file, and paths on the command line to the working directory. The note names the first folder that does not exist.",
+        text: "The file is not there, is a folder, or may not be read. Paths of sources are relative to the file that holds the `dataset` item, `weights` and `save` to the train block's file, and paths on the command line to the working directory. The note names the first folder that does not exist. In `bytes(..)`, `*` and `?` stand for parts of a name and `**` for any folders; at least one file must match.",
     },
     Entry {
         code: "E0702",

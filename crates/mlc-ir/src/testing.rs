@@ -8,7 +8,7 @@
 use mlc_diag::Span;
 
 use crate::graph::{Graph, GraphBuilder, Output, Prov, StateWrite, ValueId};
-use crate::op::{Flip, Input, Literal, RandomBits, ReduceKind, ScalarFn, Slice, State};
+use crate::op::{Flip, Input, Literal, Port, RandomBits, ReduceKind, ScalarFn, Scan, ScanBody, Slice, State};
 use crate::types::{DType, Dim, Proof, Relation, Shape, Type};
 
 /// A stream of numbers that a test prints its seed for (SplitMix64).
@@ -47,11 +47,14 @@ pub struct GraphShape {
     pub symbols: bool,
     /// dtypes of inputs; others come from casts and comparisons.
     pub dtypes: Vec<DType>,
+    /// One in how many nodes is a loop; 0 for none.
+    pub loops: usize,
 }
 
 impl Default for GraphShape {
     fn default() -> Self {
-        GraphShape { nodes: 24, symbols: true, dtypes: vec![DType::F32, DType::F32, DType::I64, DType::Bool] }
+        let dtypes = vec![DType::F32, DType::F32, DType::I64, DType::Bool];
+        GraphShape { nodes: 24, symbols: true, dtypes, loops: 0 }
     }
 }
 
@@ -124,7 +127,7 @@ impl Generator<'_> {
 
     fn node(&mut self, i: usize, prov: Prov) {
         let checks = self.graph.checks.len();
-        let before = self.graph.len();
+        let before = self.graph.ids().last().map_or(0, |n| n.0 as usize + 1);
         match self.try_node(i, prov) {
             Some(v) if self.graph.checks.len() == checks => self.values.push(v),
             // Refused, or true for some sizes only: what was added on the way stays unused.
@@ -142,6 +145,10 @@ impl Generator<'_> {
         let x = self.any();
         let ty = self.graph.ty(x).clone();
         let axis = self.rng.below(ty.rank());
+        // Nodes in a loop are numbered in thousands, so loops nest twice at most.
+        if self.shape.loops > 0 && i < 1_000_000 && self.rng.chance(self.shape.loops) {
+            return self.scan(x, i, prov);
+        }
         match self.rng.below(22) {
             0 => {
                 self.source(i);
@@ -226,6 +233,43 @@ impl Generator<'_> {
             }
             _ => GraphBuilder::new(self.graph, prov).op(crate::op::StopGradient, &[x]).ok(),
         }
+    }
+
+    /// A loop that carries a value of the type of `x` and one of its own, over slices or a count.
+    fn scan(&mut self, x: ValueId, i: usize, prov: Prov) -> Option<ValueId> {
+        let (first, sliced) = ([x, self.any()], self.any());
+        let over = self.graph.ty(sliced).clone();
+        let each = if over.rank() > 0 && self.rng.chance(2) { vec![sliced] } else { vec![] };
+        let trips = if each.is_empty() { self.dim() } else { over.shape[0].clone() };
+        let mut params = vec![Port::Trip.insert(self.graph, Type::scalar(DType::I64), prov)];
+        let mut carried = vec![];
+        for (k, &v) in first.iter().enumerate() {
+            let ty = self.graph.ty(v).clone().on(None);
+            carried.push(Port::Carry(k).insert(self.graph, ty, prov));
+        }
+        params.extend(&carried);
+        for (k, _) in each.iter().enumerate() {
+            let slice = over.with_shape(over.shape[1..].to_vec());
+            params.push(Port::Each(k).insert(self.graph, slice, prov));
+        }
+        let outside = self.values.len();
+        self.values.extend(&params);
+        for k in 0..2 + self.rng.below(6) {
+            self.node(1000 * i + k, prov);
+        }
+        let next: Vec<ValueId> = carried.iter().map(|&c| self.alike(c)).collect();
+        let out = self.any();
+        let given: Vec<_> = params.iter().map(|p| p.node).collect();
+        let outlined = self.graph.outline(&given, &[next[0], next[1], out], &|i| Port::Kept(i).name().into());
+        self.values.truncate(outside);
+        let mut body = ScanBody { graph: outlined.graph };
+        outlined.roots[..2].iter().for_each(|&v| body.carry(v, Span::NONE));
+        body.output(outlined.roots[2], Span::NONE);
+        let op = Scan { trips, each: each.len(), carries: 2, body: body.finish() };
+        let operands: Vec<ValueId> = each.into_iter().chain(first).chain(outlined.kept).collect();
+        let node = self.graph.add(op.into(), &operands, prov).ok()?;
+        self.values.extend([node.result(0), node.result(1)]);
+        Some(node.result(2))
     }
 
     /// Is index 0 of an axis surely in range?

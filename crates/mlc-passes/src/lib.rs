@@ -22,6 +22,7 @@ pub mod place;
 pub mod plan_memory;
 pub mod residuals;
 pub mod simplify;
+pub mod sink;
 #[cfg(test)]
 mod tests;
 
@@ -37,3 +38,4 @@ pub use pass::{Decision, Pass, PassCx};
 pub use place::{Crossing, Place, crossings};
 pub use residuals::Residuals;
 pub use simplify::Simplify;
+pub use sink::Sink;

@@ -2,12 +2,12 @@
 //!
 //! Input: a verified graph and a list of passes. Output: the graph after the last of them, and a
 //! [`Report`]. After each pass the stage is what the pass says and the verifier holds (when asked, and
-//! always in builds with debug assertions).
+//! always in builds with debug assertions). A pass runs on the graph, then on the regions in it.
 
 use std::time::{Duration, Instant};
 
 use mlc_diag::{Diagnostic, Diagnostics};
-use mlc_ir::graph::{Graph, Stage, verify};
+use mlc_ir::graph::{Graph, NodeId, Stage, verify};
 
 use crate::pass::{Decision, Pass, PassCx};
 
@@ -107,6 +107,7 @@ impl<'p> PassManager<'p> {
             }
             let start = Instant::now();
             pass.run(graph, &mut cx)?;
+            in_regions(&**pass, graph, &mut cx)?;
             if let Some(stage) = pass.stage_after() {
                 graph.stage = stage.max(graph.stage);
             }
@@ -122,4 +123,16 @@ impl<'p> PassManager<'p> {
         report.warnings = cx.warnings;
         Ok(report)
     }
+}
+
+/// Runs a pass on all regions of a graph that it has run on, the outer ones first.
+fn in_regions(pass: &dyn Pass, graph: &mut Graph, cx: &mut PassCx) -> Result<(), Diagnostics> {
+    let nodes: Vec<NodeId> = graph.with_regions();
+    for id in nodes {
+        let Some(mut body) = graph.region(id) else { continue };
+        pass.run_region(&mut body, graph.node(id), cx)?;
+        in_regions(pass, &mut body, cx)?;
+        graph.set_region(id, body);
+    }
+    Ok(())
 }

@@ -5,14 +5,14 @@ use std::collections::HashMap;
 
 use mlc_diag::Span;
 use mlc_ir::eval::{self, Elements, Tensor};
-use mlc_ir::graph::{Graph, GraphBuilder, Output, Prov, Stage, ValueId};
+use mlc_ir::graph::{Graph, GraphBuilder, Output, Prov, Region, Stage, ValueId};
 use mlc_ir::loops::interp::{Feeds, run_program};
 use mlc_ir::loops::{BufferId, Lit, Role};
 use mlc_ir::op::{Grad, Gradient, Input, Op, Sample, samples};
 use mlc_ir::program::StateLayout;
 use mlc_ir::{Binding, DType, Device, Symbol};
 
-use crate::{differentiate, lower_entry};
+use crate::{Pass, PassCx, Place, differentiate, lower_entry};
 
 /// Not in a graph that is lowered, or not on one device.
 const GONE: [&str; 6] = ["input", "state", "dim", "grad", "stop_gradient", "transfer"];
@@ -50,8 +50,22 @@ fn graph_of(sample: &Sample, seed: u64) -> (Graph, Vec<ValueId>, Vec<ValueId>, V
         operands.push(b.op(Input { name: name.clone(), ty }, &[]).expect("an input"));
         feeds.insert(name, t);
     }
-    let result = b.op(sample.op.clone(), &operands).unwrap_or_else(|e| panic!("{}: {e:?}", sample.key()));
-    (g, operands, vec![result], feeds)
+    let op = placed(&sample.op);
+    let first = b.op(op, &operands).unwrap_or_else(|e| panic!("{}: {e:?}", sample.key())).node;
+    let results: Vec<ValueId> = (0..g.node(first).results.len()).map(|i| first.result(i)).collect();
+    for &v in &results {
+        let ty = g.ty(v).clone().on(Device::CPU);
+        g.set_type(v, ty);
+    }
+    (g, operands, results, feeds)
+}
+
+/// An op whose region, if it has one, is placed.
+fn placed(op: &Op) -> Op {
+    let Some(region) = op.region() else { return op.clone() };
+    let mut body = region.graph().clone();
+    Place::on(Device::CPU).run(&mut body, &mut PassCx::default()).expect("one device");
+    op.with_region(Region::new(body))
 }
 
 fn output(g: &mut Graph, name: &str, value: ValueId) {

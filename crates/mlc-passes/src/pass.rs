@@ -1,7 +1,7 @@
 //! What a pass is.
 
 use mlc_diag::{Diagnostics, Span};
-use mlc_ir::graph::{Graph, Stage};
+use mlc_ir::graph::{Graph, Node, Stage};
 
 /// A rewrite of one graph.
 ///
@@ -26,6 +26,16 @@ pub trait Pass {
     /// User mistakes that only this pass can see (an unbound dim, a forbidden transfer, a value that
     /// cannot be differentiated), or bugs.
     fn run(&self, graph: &mut Graph, cx: &mut PassCx) -> Result<(), Diagnostics>;
+
+    /// Runs on the region of `node`, once the graph around it is done. A region is closed, so that to most
+    /// passes it is a graph like any other.
+    ///
+    /// # Errors
+    /// As [`Pass::run`].
+    fn run_region(&self, body: &mut Graph, node: &Node, cx: &mut PassCx) -> Result<(), Diagnostics> {
+        let _ = node;
+        self.run(body, cx)
+    }
 }
 
 /// What a pass decided about something, for `mlc explain`.

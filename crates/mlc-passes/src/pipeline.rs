@@ -5,7 +5,7 @@
 
 use mlc_ir::Binding;
 
-use crate::{Bind, Cse, Dce, Differentiate, Pass, PassManager, Place, Simplify};
+use crate::{Bind, Cse, Dce, Differentiate, Pass, PassManager, Place, Simplify, Sink};
 
 /// What the pipeline needs to know from outside.
 #[derive(Debug, Clone)]
@@ -30,6 +30,9 @@ pub fn pipeline<'p>(options: &Options) -> PassManager<'p> {
         Box::new(Differentiate),
         // Dims become numbers as late as the graph allows: nothing before chooses by size.
         Box::new(Bind::new(options.binding.clone())),
+        // Before simplify: constants fold with what a loop computes. After differentiate: views are variables
+        // before.
+        Box::new(Sink),
         // Numbers fold further (dims that are 1, slices that are whole).
         Box::new(Simplify),
         Box::new(Cse),

@@ -146,8 +146,8 @@ impl Program {
     }
 
     fn code(&self, bound: &BoundEntry, what: Text) -> Result<String, Error> {
-        let kernels = bound.plan.program.kernels.iter();
-        let texts = kernels.map(|k| self.backend().text(k, what)).collect::<Result<Vec<_>, _>>();
+        let kernels = bound.plan.program.leaf_kernels();
+        let texts = kernels.into_iter().map(|k| self.backend().text(k, what)).collect::<Result<Vec<_>, _>>();
         texts.map(|t| t.concat()).map_err(|d| self.error(d))
     }
 }

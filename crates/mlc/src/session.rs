@@ -495,6 +495,9 @@ pub(crate) fn binding_of(entry: &Entry, inputs: &[Fed], given: &Binding) -> Resu
         }
     }
     for s in &entry.graph.dims.symbols {
+        if let (None, Some(n)) = (binding.get(&s.name), s.default) {
+            binding.insert(s.name.clone(), n);
+        }
         if !binding.contains_key(&s.name) && errors.is_empty() {
             let d =
                 Diagnostic::error("E0910", format!("the dim `{}` of `{}` is not bound", s.name, entry.name));

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use mlc::diag::Diagnostic;
+use mlc::ir::DType;
 use mlc::runtime::data::LoadOptions;
 use mlc::runtime::files;
 use mlc::runtime::train::{Checkpoint, TrainOptions};
@@ -46,7 +47,12 @@ pub fn run(a: &RunArgs, program: &Program, name: &str, show: &Show) -> Result<u8
         None => {
             let bound = program.bind(name, &binding)?;
             let device = |name: &str| bound.device(bound.outputs.iter().find(|p| *p.name == *name)?);
-            let lines = named.iter().map(|(n, t)| summary::result(n, t, device(n)));
+            // Who gives text is answered with text.
+            let text = inputs::gives_text(&a.inputs);
+            let lines = named.iter().map(|(n, t)| match t.dtype() {
+                DType::U8 if text => summary::text(t),
+                _ => summary::result(n, t, device(n)),
+            });
             out(&lines.collect::<String>());
         }
     }

@@ -99,6 +99,7 @@ fn plan(span: Span) -> Plan {
             place(0, 64, 64, None),
         ],
         scratch: vec![0; 4],
+        bodies: Default::default(),
     }
 }
 
@@ -183,7 +184,7 @@ fn a_bad_index_names_its_line() {
 fn poison_does_not_show() {
     let plan = Arc::new(plan(Span::NONE));
     let backend = backend();
-    let (kernels, stats) = backend.kernels(&plan.program.kernels).unwrap();
+    let (kernels, stats) = backend.kernels(plan.program.leaf_kernels()).unwrap();
     let pool = backend.pool().clone();
     let code = Arc::new(HostExecutable::new(plan.clone(), kernels, stats, pool).unwrap());
     let state = Arc::new(StateStore::new(&plan, &backend).unwrap());

@@ -78,7 +78,9 @@ impl<'a> Interp<'a> {
                 let d = self.device_ref(env, device)?;
                 self.on_device(d, |cx| cx.block(env, body))?
             }
-            ExprKind::Scan { .. } => return Err(later::construct("`scan`", e.span).into()),
+            ExprKind::Scan { names, iter, options, body } => {
+                self.scan_expr(env, (names, iter), options, body, e.span)?
+            }
             ExprKind::While { .. } => return Err(later::construct("`while`", e.span).into()),
             ExprKind::Keep { .. } => return Err(later::construct("`keep`", e.span).into()),
             ExprKind::Error => return Err(Fail::Silent),
@@ -230,7 +232,7 @@ impl<'a> Interp<'a> {
         Ok(Value::list(out))
     }
 
-    fn bind_names(
+    pub fn bind_names(
         &mut self,
         env: &mut Env<'a>,
         names: &'a [ast::Name],

@@ -99,8 +99,10 @@ pub struct GraphCx<'a> {
     pub training: bool,
     /// Keys random sites: an entry or loss name, `init`.
     pub stream: String,
-    pub ordinals: HashMap<ScopeId, u32>,
+    pub ordinals: HashMap<(ScopeId, &'static str), u32>,
     pub sites: HashMap<u32, String>,
+    /// Run-time loops around this place, the innermost last.
+    pub loops: Vec<super::scan::OpenLoop>,
     /// Random numbers of iteration 0: in `init`.
     pub fixed_iteration: bool,
     pub scope: ScopeId,
@@ -125,6 +127,7 @@ impl<'a> GraphCx<'a> {
             stream: name.to_owned(),
             ordinals: HashMap::new(),
             sites: HashMap::new(),
+            loops: vec![],
             fixed_iteration: false,
             scope: ScopeId::default(),
             phase: Phase::Forward,

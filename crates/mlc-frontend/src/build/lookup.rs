@@ -150,9 +150,11 @@ impl<'a> Interp<'a> {
         let root = self.new_root(b.name.text.clone());
         let mut env = self.file_env(file);
         let saved = (std::mem::take(&mut self.g.scope), std::mem::take(&mut self.stack));
-        let value = self.placed(Some((root, String::new())), |cx| {
-            let v = cx.expr(&mut env, &b.value)?;
-            cx.check_annotation(&mut env, b.ty.as_ref(), v, b.value.span)
+        let value = self.outside_loops(|cx| {
+            cx.placed(Some((root, String::new())), |cx| {
+                let v = cx.expr(&mut env, &b.value)?;
+                cx.check_annotation(&mut env, b.ty.as_ref(), v, b.value.span)
+            })
         });
         (self.g.scope, self.stack) = saved;
         self.open_bindings.pop();

@@ -26,6 +26,7 @@ mod matmul;
 mod model;
 mod names;
 mod ops;
+mod scan;
 mod settings;
 mod step;
 mod stmt;

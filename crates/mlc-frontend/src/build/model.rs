@@ -340,7 +340,9 @@ impl<'a> Interp<'a> {
             Owner::Instance(id) => self.instance_path(*id),
             _ => String::new(),
         };
-        let v = self.in_scope(&path, |cx| cx.placed(None, |cx| cx.expr(&mut env, thunk.expr)))?;
+        let v = self.outside_loops(|cx| {
+            cx.in_scope(&path, |cx| cx.placed(None, |cx| cx.expr(&mut env, thunk.expr)))
+        })?;
         self.g.lazy.insert(key, v.clone());
         Ok(v)
     }

@@ -17,6 +17,7 @@ use mlc_diag::Span;
 use crate::graph::NodeId;
 
 pub use philox::{philox4x32, random_word};
+pub(crate) use run::evaluate;
 pub use run::{Evaluated, Precision, run, run_rounded};
 pub(crate) use tensor::sizes;
 pub use tensor::{Elements, Tensor, coordinates, float_to_int, linear_index, round_float, wrap_int};

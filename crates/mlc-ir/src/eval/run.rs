@@ -57,7 +57,7 @@ pub fn run_rounded(
     evaluate(graph, inputs, states, binding, Precision::Rounded)
 }
 
-fn evaluate(
+pub(crate) fn evaluate(
     graph: &Graph,
     inputs: &HashMap<Symbol, Tensor>,
     states: &HashMap<Symbol, Tensor>,
@@ -68,14 +68,22 @@ fn evaluate(
     let bind = |d: &Dim| d.eval(binding).map_or_else(|| d.clone(), Dim::from);
     for id in graph.topo_order() {
         let node = graph.node(id);
-        let place = |e: EvalError| EvalError { node: Some(id), span: node.prov.span, ..e };
+        // An error from inside a region has its place already.
+        let place = |e: EvalError| match e.node {
+            Some(_) => e,
+            None => EvalError { node: Some(id), span: node.prov.span, ..e },
+        };
         let results = match &node.op {
             Op::Input(op) => given(inputs, &op.name, "input").map(|t| vec![t]),
             Op::State(op) => given(states, &op.path, "state").map(|t| vec![t]),
             op => {
                 let operands: Option<Vec<&Tensor>> = node.operands.iter().map(|v| values.get(v)).collect();
                 match operands {
-                    Some(operands) => op.map_dims(&bind).eval(&operands),
+                    Some(operands) => match op.map_dims(&bind) {
+                        // What its region computes is rounded as everything is.
+                        Op::Scan(scan) => scan.run(&operands, precision),
+                        op => op.eval(&operands),
+                    },
                     None => Err(EvalError::new("an operand has no value")),
                 }
             }

@@ -5,14 +5,18 @@
 //! by `state` nodes, which mean the value at entry, and written by [`Graph::writes`], which take
 //! effect when the entry ends: in between everything is SSA.
 //!
+//! An op may hold a [`Region`], a closed graph of its own that it runs (`scan`).
+//!
 //! petgraph's `StableDiGraph` holds the nodes and stays hidden: ids outside are [`NodeId`] and
 //! [`ValueId`], which print as they are written in the text form (`%12`, `%12.1`).
 
 mod builder;
 mod node;
+mod outline;
 mod parse;
 mod print;
 mod rebuild;
+mod region;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -30,9 +34,11 @@ use crate::types::{Dim, DimFacts, Fact, Symbol, Type};
 
 pub use builder::GraphBuilder;
 pub use node::{Node, NodeId, Phase, Prov, ScopeId, ValueId};
+pub use outline::Outlined;
 pub use parse::{ParseError, parse, parse_all, parse_dim};
 pub use print::print_with_sources;
 pub use rebuild::Values;
+pub use region::Region;
 pub use stage::Stage;
 pub use verify::{VerifyErrors, Violation, verify, verify_entry};
 

@@ -12,6 +12,14 @@
 //!   write "fc1.weight" = %3
 //! }
 //! ```
+//! An op with a region has the region's lines behind its attributes, in braces:
+//!
+//! ```text
+//!   %3: f32[8], %3.1: f32[n,8] = scan %2, %1 {trips=n, each=0, carries=1} body {
+//!     %0: f32[8] = state {path="carry.0", type=f32[8]}
+//!     ..
+//!   } in "cell"
+//! ```
 //! Nodes stand in canonical order and are numbered by it, so printing what was parsed gives the same
 //! text. Everything that a pass reads is printed but two things, which are for people: source spans
 //! (the comment, where a source map is at hand) and, of pending checks, labels and notes.
@@ -21,7 +29,7 @@ use std::fmt::{self, Write};
 use mlc_diag::SourceMap;
 use rustc_hash::FxHashMap;
 
-use super::{Graph, NodeId, Phase, ValueId};
+use super::{Graph, NodeId, Phase, Region, ValueId};
 use crate::types::{DimFacts, SymbolDecl};
 
 impl fmt::Display for Graph {
@@ -38,11 +46,20 @@ pub fn print_with_sources(graph: &Graph, sources: &SourceMap) -> String {
     text
 }
 
+/// The lines of a region.
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Printer::new(self.graph(), None).lines(f)
+    }
+}
+
 struct Printer<'g> {
     graph: &'g Graph,
     sources: Option<&'g SourceMap>,
     order: Vec<NodeId>,
     numbers: FxHashMap<NodeId, usize>,
+    /// Regions around this one.
+    depth: usize,
 }
 
 impl<'g> Printer<'g> {
@@ -53,7 +70,7 @@ impl<'g> Printer<'g> {
             order = graph.ids().collect();
         }
         let numbers = order.iter().enumerate().map(|(i, &id)| (id, i)).collect();
-        Printer { graph, sources, order, numbers }
+        Printer { graph, sources, order, numbers, depth: 0 }
     }
 
     fn print(&self, f: &mut dyn Write) -> fmt::Result {
@@ -63,25 +80,31 @@ impl<'g> Printer<'g> {
         for c in &g.checks {
             writeln!(f, "  check {} else {} {:?}", c.fact, c.error.code, c.error.title)?;
         }
+        self.lines(f)?;
+        f.write_str("}\n")
+    }
+
+    fn lines(&self, f: &mut dyn Write) -> fmt::Result {
+        let (g, indent) = (self.graph, "  ".repeat(self.depth + 1));
         for &id in &self.order {
+            f.write_str(&indent)?;
             self.node(f, id)?;
         }
         for o in &g.outputs {
-            write!(f, "  output {:?} = {}", o.name, self.value(o.value))?;
+            write!(f, "{indent}output {:?} = {}", o.name, self.value(o.value))?;
             match &o.weight {
                 Some(w) => writeln!(f, " weight {w}")?,
                 None => writeln!(f)?,
             }
         }
         for w in &g.writes {
-            writeln!(f, "  write {:?} = {}", &*w.state, self.value(w.value))?;
+            writeln!(f, "{indent}write {:?} = {}", &*w.state, self.value(w.value))?;
         }
-        f.write_str("}\n")
+        Ok(())
     }
 
     fn node(&self, f: &mut dyn Write, id: NodeId) -> fmt::Result {
         let node = self.graph.node(id);
-        f.write_str("  ")?;
         for (i, ty) in node.results.iter().enumerate() {
             let comma = if i > 0 { ", " } else { "" };
             write!(f, "{comma}{}: {ty}", self.value(id.result(i)))?;
@@ -92,6 +115,12 @@ impl<'g> Printer<'g> {
             write!(f, "{comma} {}", self.value(v))?;
         }
         write!(f, "{}", node.op.attrs())?;
+        if let Some(region) = node.op.region() {
+            f.write_str(" body {\n")?;
+            let inner = Printer::new(region.graph(), self.sources);
+            Printer { depth: self.depth + 1, ..inner }.lines(f)?;
+            write!(f, "{}}}", "  ".repeat(self.depth + 1))?;
+        }
         match self.graph.scopes().get(node.prov.scope.0 as usize) {
             Some(scope) if !scope.is_empty() => write!(f, " in {:?}", &**scope)?,
             _ => {}

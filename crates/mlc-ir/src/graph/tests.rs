@@ -45,7 +45,7 @@ fn assert_same(a: &Graph, b: &Graph) {
 #[test]
 fn random_graphs_round_trip() {
     for seed in 0..200 {
-        let g = random_graph(seed, &GraphShape::default());
+        let g = random_graph(seed, &GraphShape { loops: seed as usize % 3 * 8, ..Default::default() });
         verify(&g).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{g}"));
         let text = g.to_string();
         let back = parse(&text).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{text}"));
@@ -84,6 +84,13 @@ fn dims_print_and_parse() {
     assert!(parse_dim(&"(".repeat(100_000)).is_err());
 }
 
+#[test]
+fn regions_do_not_nest_without_end() {
+    let scan = "%0: i64 = scan {trips=1, each=0, carries=0} body { ";
+    let text = format!("graph @g stage=built {{ {}", scan.repeat(10_000));
+    assert!(parse(&text).unwrap_err().to_string().contains("regions nest too deep"));
+}
+
 /// Each `// error: LINE:COLUMN: MESSAGE` stands above a graph that gives it.
 #[test]
 fn parse_errors_name_the_place() {
@@ -108,7 +115,7 @@ fn the_verifier_names_the_broken_rule() {
         assert!(broken.violations.iter().all(|v| v.rule == rule), "{rule}: {broken}\n{graph}");
         rules.insert(rule);
     }
-    for rule in [4, 5, 6, 7, 8, 9, 11, 12, 13, 14] {
+    for rule in [4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15] {
         assert!(rules.contains(&format!("V{rule}")), "no case for V{rule}");
     }
 }

@@ -12,6 +12,8 @@
 //! - **V8** Every name in a dim is declared.
 //! - **V9** No dim is negative or out of the 64-bit integers.
 //! - **V10** A node's scope is in the graph's table.
+//! - **V15** A region follows all of these rules itself, and stores neither dims nor checks. From
+//!   [`Stage::Placed`] its values are on the device of its node.
 //!
 //! From [`Stage::Placed`]:
 //! - **V11** Every value has a device.
@@ -33,7 +35,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{Graph, Node, NodeId, Stage, ValueId};
 use crate::op::{InferCx, Op};
 use crate::program::StateDecl;
-use crate::types::{Device, Dim, Proof, Relation, Symbol, Type};
+use crate::types::{Device, Dim, DimFacts, Proof, Relation, Symbol, Type};
 
 /// One broken rule.
 #[derive(Debug, Clone, PartialEq)]
@@ -190,6 +192,7 @@ impl Verifier<'_> {
         if self.graph.stage >= Stage::Placed {
             self.devices(id, node);
         }
+        self.region(id, node);
         if self.graph.stage >= Stage::Differentiated && matches!(node.op, Op::Grad(_) | Op::StopGradient(_)) {
             self.broken("V13", Some(id), format!("`{}` in a differentiated graph", node.op.name()));
         }
@@ -265,6 +268,25 @@ impl Verifier<'_> {
         all.extend(node.results.iter().filter_map(|t| t.device));
         if let Some(other) = all.iter().find(|d| **d != all[0]) {
             self.broken("V12", Some(id), format!("operands and results on {} and {other}", all[0]));
+        }
+    }
+
+    /// V15.
+    fn region(&mut self, id: NodeId, node: &Node) {
+        let (Some(region), Some(body)) = (node.op.region(), self.graph.region(id)) else { return };
+        if !region.graph().checks.is_empty() || region.graph().dims != DimFacts::default() {
+            self.broken("V15", Some(id), "its region has dims or checks of its own");
+        }
+        let device = node.results.first().and_then(|t| t.device);
+        let stray = |n: &NodeId| body.node(*n).results.iter().any(|t| t.device != device);
+        if let (Some(d), Some(n)) = (device, body.ids().find(stray)) {
+            self.broken("V15", Some(id), format!("{n} of its region is not on {d}"));
+        }
+        if let Err(e) = verify(&body) {
+            for v in e.violations {
+                self.violations
+                    .push(Violation { message: format!("in the region of {id}: {}", v.message), ..v });
+            }
         }
     }
 

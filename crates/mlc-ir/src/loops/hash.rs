@@ -9,6 +9,8 @@ use super::body::{Expr, ExprId, ExprOp, LoopBody, Tail};
 use super::contraction::{Contraction, Operand, Rounding};
 use super::index::{Atom, Index};
 use super::kernel::{ArgId, CopyMap, Init, Kernel, Kind, Scatter, Segment};
+use super::program::{LoopProgram, Role};
+use super::repeat::Repeat;
 
 /// What identifies a kernel's code. Code for one kernel serves every kernel of the same hash, if arguments are
 /// passed in the order of `args`.
@@ -31,6 +33,7 @@ pub fn kernel_key(kernel: &Kernel) -> KernelKey {
         Kind::Segments(segments) => e.segments(kernel, segments),
         Kind::ScatterAdd(s) => e.scatter(s),
         Kind::Copy(c) => e.copy(c),
+        Kind::Repeat(r) => e.repeat(r),
     }
     let mut used = vec![false; kernel.args.len()];
     for a in &e.args {
@@ -158,6 +161,47 @@ impl Encoder {
         self.put_arg(s.dest);
     }
 
+    fn repeat(&mut self, r: &Repeat) {
+        self.word(4);
+        self.word(r.trips);
+        self.word(r.trip.map_or(u64::MAX, |b| b.0.into()));
+        for (arg, link) in r.links.iter().enumerate() {
+            self.put_arg(ArgId(arg as u32));
+            self.bytes.extend(link.word().bytes());
+            self.word(link.buffer().0.into());
+        }
+        self.program(&r.body);
+    }
+
+    /// Buffers by number, calls in order.
+    fn program(&mut self, p: &LoopProgram) {
+        self.word(p.buffers.len() as u64);
+        for b in &p.buffers {
+            let (role, id) = match b.role {
+                Role::Input => (0, 0),
+                Role::State(s) => (1, s.0),
+                Role::Const(c) => (2, c.0),
+                Role::Output => (3, 0),
+                Role::Temp => (4, 0),
+            };
+            [b.dtype as u64, b.len, role, id.into()].into_iter().for_each(|x| self.word(x));
+        }
+        self.word(p.consts.len() as u64);
+        for c in &p.consts {
+            self.word(c.bytes.len() as u64);
+            self.bytes.extend_from_slice(&c.bytes);
+        }
+        let keys: Vec<KernelKey> = p.kernels.iter().map(kernel_key).collect();
+        self.word(p.calls.len() as u64);
+        for call in &p.calls {
+            let key = &keys[call.kernel.ix()];
+            self.bytes.extend_from_slice(&key.hash);
+            for s in key.args.iter().map(|a| &call.args[a.ix()]) {
+                [s.buffer.0.into(), s.offset, s.len].into_iter().for_each(|x| self.word(x));
+            }
+        }
+    }
+
     fn copy(&mut self, c: &CopyMap) {
         self.word(3);
         self.words(c.extents.iter().copied());
@@ -261,7 +305,7 @@ impl Numbering {
 mod tests {
     use super::*;
     use crate::DType;
-    use crate::loops::interp::tests::{linear_relu, scatter, softmax};
+    use crate::loops::interp::tests::{linear_relu, running_sum, scatter, softmax};
     use crate::loops::*;
 
     fn sub(swap_operands: bool, swap_args: bool, name: &str) -> Kernel {
@@ -325,6 +369,11 @@ mod tests {
         change(&|k| body(k).stores[0].index.terms[0].0 = 9);
         change(&|k| body(k).reds[0].op = RedOp::Min);
         change(&|k| body(k).stores[0].value = ExprId(0));
+        seen.extend([running_sum(3, 2), running_sum(4, 2), running_sum(3, 4)].iter().map(&hash));
+        let mut other = running_sum(3, 2);
+        let Kind::Repeat(r) = &mut other.kind else { panic!() };
+        r.body.calls[2].args[0].buffer = BufferId(3);
+        seen.push(hash(&other));
         let n = seen.len();
         seen.sort_unstable();
         seen.dedup();

@@ -1,4 +1,4 @@
-//! Kernels: numbered arguments and one of five kinds. A kernel names no buffer, so equal layers share one.
+//! Kernels: numbered arguments and one of six kinds. A kernel names no buffer, so equal layers share one.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::body::{Expr, ExprId, ExprOp, LoopBody, RedOp};
 use super::contraction::Contraction;
 use super::index::{Atom, Bound, Index};
+use super::repeat::Repeat;
 use crate::{DType, Device};
 
 super::id!(
@@ -61,6 +62,7 @@ pub enum Kind {
     Segments(Vec<Segment>),
     ScatterAdd(Scatter),
     Copy(CopyMap),
+    Repeat(Box<Repeat>),
 }
 
 /// One of many small loop kernels that run as one (L16). Segments have nothing to do with each other: each has
@@ -147,7 +149,8 @@ pub enum Phase {
 /// hidden argument after its own: a pointer to this record, which the plan zeroes once per run. The kernel
 /// stores `site` and `value` if `site` is still 0 and goes on with the clamped index; the executor sets `call`
 /// after the first call that left a site. Serial execution in row-major order finds the first fault; where
-/// chunks run in parallel any of them may be the one recorded, but one always is.
+/// chunks run in parallel any of them may be the one recorded, but one always is. The calls of a repeated
+/// program record their own faults: the kernel that repeats it has no sites.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct FaultRecord {
@@ -155,7 +158,8 @@ pub struct FaultRecord {
     pub site: u64,
     /// The offending index as it was read.
     pub value: i64,
-    /// 1 + the call's position in the program; 0 until the executor sets it.
+    /// 1 + the call's number in the program ([`LoopProgram::call_numbered`](super::LoopProgram::call_numbered));
+    /// 0 until the executor sets it.
     pub call: u64,
 }
 
@@ -196,13 +200,21 @@ impl Kernel {
                 body_sites(&s.body, &mut sites);
                 index_sites(&s.index, s.dest, s.prov, &mut sites);
             }
-            Kind::Copy(_) => {}
+            Kind::Copy(_) | Kind::Repeat(_) => {}
         }
         sites
     }
 
     pub fn arg(&self, id: ArgId) -> &Arg {
         &self.args[id.ix()]
+    }
+
+    /// How many numbers a call of it takes: its own and those of the calls that it repeats.
+    pub fn call_numbers(&self) -> u64 {
+        match &self.kind {
+            Kind::Repeat(r) => 1 + r.body.call_numbers(),
+            _ => 1,
+        }
     }
 
     /// A segment as a loop kernel of its own, without provenance. Its arguments exist.

@@ -12,6 +12,7 @@
 //! | [`body`] | map, row and column kernels |
 //! | [`contraction`], [`kernel`] | matmul and the other kinds; arguments |
 //! | [`program`] | buffers, calls, planned memory |
+//! | [`repeat`] | kernels that run a program of their own several times |
 //! | [`bounds`], [`views`], [`mod@refine`] | arithmetic of indices; view operations as index maps; axes split and merged |
 //! | [`verify`] | the rules, labelled, that make a kernel, program or plan well-formed |
 //! | [`text`], [`hash`] | print and parse; what identifies a kernel's code |
@@ -82,6 +83,7 @@ pub mod interp;
 pub mod kernel;
 pub mod program;
 pub mod refine;
+pub mod repeat;
 pub mod scalar;
 pub mod text;
 pub mod verify;
@@ -99,9 +101,10 @@ pub use kernel::{
 };
 pub use program::{
     Arena, ArenaId, ArenaKind, Buffer, BufferId, BufferSlice, Call, CallId, Const, ConstId, KernelId,
-    LoopProgram, Place, Plan, Role, StateId,
+    LoopProgram, Place, Plan, Role, StateId, WorkingMemory,
 };
 pub use refine::refine;
+pub use repeat::{Link, Repeat};
 pub use scalar::{Lit, Prim};
 pub use text::{TextError, parse_kernel, parse_program};
 pub use verify::{Violation, verify_kernel, verify_plan, verify_program};

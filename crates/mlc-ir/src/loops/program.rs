@@ -2,11 +2,12 @@
 //!
 //! Invariants: the verifier's P1-P8 ([`super::verify`]).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{ArgId, Kernel, Prov};
+use super::kernel::{ArgId, Kernel, Kind, Prov};
 use crate::{DType, Device};
 
 super::id!(
@@ -104,6 +105,9 @@ pub struct Plan {
     pub places: Vec<Place>,
     /// For each call of the program: bytes of working memory it needs, in the scratch arena of its device.
     pub scratch: Vec<u64>,
+    /// The plan of each kernel's repeated program. Its arenas of inputs, outputs and states are the kernel's
+    /// arguments; its temporaries and scratch are working memory of the kernel's calls.
+    pub bodies: BTreeMap<KernelId, Plan>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -149,9 +153,60 @@ impl LoopProgram {
         self.buffers.iter().position(|b| &*b.name == name).map(|i| BufferId(i as u32))
     }
 
+    /// The kernels that need code, depth first: those of a repeated program in place of the kernel that repeats
+    /// it.
+    pub fn leaf_kernels(&self) -> Vec<&Kernel> {
+        let mut out = Vec::with_capacity(self.kernels.len());
+        for k in &self.kernels {
+            match &k.kind {
+                Kind::Repeat(r) => out.extend(r.body.leaf_kernels()),
+                _ => out.push(k),
+            }
+        }
+        out
+    }
+
+    /// Calls have numbers in execution order, those of a repeated program right behind the call that repeats
+    /// it. How many there are.
+    pub fn call_numbers(&self) -> u64 {
+        self.calls.iter().map(|c| self.kernel_of(c).call_numbers()).sum()
+    }
+
+    /// The call with this number and the program that it stands in.
+    pub fn call_numbered(&self, number: u64) -> Option<(&LoopProgram, &Call)> {
+        let mut first = 0;
+        for call in &self.calls {
+            let kernel = self.kernel_of(call);
+            let next = first + kernel.call_numbers();
+            match &kernel.kind {
+                _ if number == first => return Some((self, call)),
+                Kind::Repeat(r) if number < next => return r.body.call_numbered(number - first - 1),
+                _ => first = next,
+            }
+        }
+        None
+    }
+
     /// The whole of a buffer.
     pub fn whole(&self, id: BufferId) -> BufferSlice {
         BufferSlice { buffer: id, offset: 0, len: self.buffer(id).len }
+    }
+}
+
+/// A plan within a block of working memory: its temporaries, then its scratch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkingMemory {
+    pub scratch: u64,
+    pub bytes: u64,
+}
+
+impl Plan {
+    /// How the plan of a repeated program, which is on one device, divides its working memory.
+    pub fn working_memory(&self) -> WorkingMemory {
+        const ALIGN: u64 = 64;
+        let of = |kind| self.arenas.iter().filter(|a| a.kind == kind).map(|a| a.bytes).max().unwrap_or(0);
+        let scratch = of(ArenaKind::Temp).next_multiple_of(ALIGN);
+        WorkingMemory { scratch, bytes: scratch + of(ArenaKind::Scratch).next_multiple_of(ALIGN) }
     }
 }
 

@@ -13,7 +13,7 @@ pub fn candidates(kernel: &Kernel, written: ArgId) -> Vec<ArgId> {
         Kind::Loop(body) => body,
         Kind::Contract(c) => &c.epilogue,
         Kind::Segments(segments) => return in_segment(kernel, segments, written),
-        Kind::ScatterAdd(_) | Kind::Copy(_) => return vec![],
+        Kind::ScatterAdd(_) | Kind::Copy(_) | Kind::Repeat(_) => return vec![],
     };
     let out = kernel.arg(written);
     let mut stores = body.stores.iter().filter(|s| s.arg == written);

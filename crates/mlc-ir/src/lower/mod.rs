@@ -29,6 +29,7 @@ mod contract;
 mod elementwise;
 mod indexed;
 mod reduce;
+mod scan;
 mod source;
 mod transfer;
 mod view;
@@ -66,6 +67,9 @@ pub enum Rule<'a> {
     Contract(&'a Contract),
     /// A kernel of its own.
     Kernel(&'a dyn OwnKernel),
+    /// A kernel that repeats a program: the `lower` pass makes it of the node's region. All its operands and
+    /// results lie in memory.
+    Program,
     /// Does not exist in a decomposed graph.
     Gone,
 }
@@ -177,7 +181,9 @@ impl<'g> Homes<'g> {
     }
 
     pub fn of(&self, v: ValueId) -> Option<ValueId> {
-        self.home.get(v.node.0 as usize).copied().flatten()
+        let home = self.home.get(v.node.0 as usize).copied().flatten()?;
+        // The results of a node with several lie in memory, each by itself.
+        Some(if v.result > 0 { v } else { home })
     }
 
     pub fn set(&mut self, v: ValueId, home: ValueId) {

@@ -18,10 +18,12 @@
 //! | `Device` | `cuda:0` |
 //! | `Str` | `"fc1.weight"` |
 //! | `Literal` | `f32[2] {1.0, inf}`, `i64 {3}` |
+//! | `Region` | lines in braces, behind the others: see [`crate::graph`] |
 
 use std::fmt;
 
 use super::{Literal, Op};
+use crate::graph::Region;
 use crate::types::{DType, Device, Dim, Shape, Symbol, Type};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +39,7 @@ pub enum AttrValue {
     Device(Device),
     Str(String),
     Literal(Literal),
+    Region(Region),
 }
 
 /// An ordered list of named values.
@@ -171,6 +174,13 @@ impl Attrs {
         })
     }
 
+    pub fn region(&self, name: &str) -> Result<Region, String> {
+        self.read(name, "a region", |v| match v {
+            AttrValue::Region(r) => Some(r.clone()),
+            _ => None,
+        })
+    }
+
     /// Replaces every dim in every value.
     pub fn map_dims(mut self, f: &dyn Fn(&Dim) -> Dim) -> Attrs {
         for (_, value) in &mut self.list {
@@ -178,6 +188,7 @@ impl Attrs {
                 AttrValue::Dim(d) => *d = f(d),
                 AttrValue::Dims(dims) => dims.iter_mut().for_each(|d| *d = f(d)),
                 AttrValue::Type(t) => t.shape.iter_mut().for_each(|d| *d = f(d)),
+                AttrValue::Region(r) => *r = r.map_dims(f),
                 _ => {}
             }
         }
@@ -186,7 +197,7 @@ impl Attrs {
 }
 
 impl Op {
-    /// Every dim in its attributes.
+    /// Every dim in its attributes; those of a region are the region's.
     pub fn dims(&self) -> Vec<Dim> {
         let dims = |v| match v {
             AttrValue::Dim(d) => vec![d],
@@ -260,17 +271,20 @@ impl fmt::Display for AttrValue {
             AttrValue::Device(d) => write!(f, "{d}"),
             AttrValue::Str(s) => write!(f, "{s:?}"),
             AttrValue::Literal(l) => write!(f, "{l}"),
+            AttrValue::Region(r) => write!(f, "{{\n{r}}}"),
         }
     }
 }
 
 impl fmt::Display for Attrs {
-    /// ` {axis=1, wrap=true}` with a space in front; nothing for no attributes.
+    /// ` {axis=1, wrap=true}` with a space in front; nothing for no attributes. Not regions, which the
+    /// graph's text shows as lines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.list.is_empty() {
+        let shown = self.list.iter().filter(|(_, v)| !matches!(v, AttrValue::Region(_)));
+        let items: Vec<String> = shown.map(|(n, v)| format!("{n}={v}")).collect();
+        if items.is_empty() {
             return Ok(());
         }
-        let items: Vec<String> = self.list.iter().map(|(n, v)| format!("{n}={v}")).collect();
         write!(f, " {{{}}}", items.join(", "))
     }
 }
@@ -299,6 +313,7 @@ from! {
     Dim => |v| AttrValue::Dim(v);
     Type => |v| AttrValue::Type(v);
     Literal => |v| AttrValue::Literal(v);
+    Region => |v| AttrValue::Region(v);
     &str => |v| AttrValue::Str(v.into());
     &[usize] => |v| AttrValue::Ints(v.iter().map(|&i| int(i)).collect());
     &[i64] => |v| AttrValue::Ints(v.to_vec());

@@ -22,6 +22,7 @@ mod pad;
 mod reduce;
 mod reshape;
 mod sample;
+mod scan;
 mod slice;
 mod source;
 #[cfg(test)]
@@ -51,6 +52,7 @@ pub use pad::Pad;
 pub use reduce::{Reduce, ReduceKind};
 pub use reshape::Reshape;
 pub use sample::{Domain, Sample, SampleOperand, epsilon, fingerprint};
+pub use scan::{Port, Scan, ScanBody};
 pub use slice::Slice;
 pub use source::{Constant, DimScalar, Input, Iota, RandomBits, State};
 pub use transpose::Transpose;
@@ -177,5 +179,6 @@ ops! {
     Elementwise Cast
     Broadcast Reshape Transpose Slice Pad Concat Flip
     Reduce Contract Gather ScatterAdd
+    Scan
     Grad StopGradient Transfer
 }

@@ -72,8 +72,12 @@ impl Sample {
         self.operands.iter().map(|o| o.ty.clone()).collect()
     }
 
-    /// The same sample with its f32 operands of another float dtype.
+    /// The same sample with its f32 operands of another float dtype. A region's dtypes are its own: a sample
+    /// with one stays as it is.
     pub fn in_dtype(mut self, dtype: DType) -> Sample {
+        if self.op.region().is_some() {
+            return self;
+        }
         for operand in &mut self.operands {
             if operand.ty.dtype == DType::F32 {
                 operand.ty.dtype = dtype;

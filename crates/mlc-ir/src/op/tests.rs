@@ -112,7 +112,8 @@ fn values_are_pytorchs() {
     let notes: BTreeMap<String, String> =
         metadata.metadata().clone().unwrap_or_default().into_iter().collect();
     let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
-    for s in samples() {
+    // A region's dtypes are its own, and PyTorch has no loop to compare with.
+    for s in samples().into_iter().filter(|s| s.op.region().is_none()) {
         let key = s.key();
         if notes.contains_key(&format!("absent {key}")) {
             continue;

@@ -128,6 +128,11 @@ impl StateLayout {
         &self.slots
     }
 
+    /// The devices that hold states, in order.
+    pub fn devices(&self) -> impl Iterator<Item = Device> + '_ {
+        self.arenas.keys().copied()
+    }
+
     /// Bytes of the state arena of a device.
     pub fn bytes(&self, device: Device) -> u64 {
         self.arenas.get(&device).copied().unwrap_or(0)

@@ -178,7 +178,7 @@ fn gradients_are_pytorchs() {
     let tensors = SafeTensors::deserialize(&bytes).expect("safetensors");
     let cotangent = |i: usize| ((7 * i) % 5 + 1) as f64 / 4.0;
     let (mut compared, mut differing) = (0, vec![]);
-    for sample in samples().iter().filter(|s| s.op.name() != "cast") {
+    for sample in samples().iter().filter(|s| s.op.name() != "cast" && s.op.region().is_none()) {
         let key = sample.key();
         if notes.contains_key(&format!("absent {key}")) {
             continue;

@@ -173,6 +173,7 @@ fn need(graph: &Graph, id: NodeId, i: usize) -> Need {
     let node = graph.node(id);
     match node.op.lowering().rule() {
         Rule::Kernel(k) => k.need(graph, node, i),
+        Rule::Program => Need::Dense,
         _ => Need::Inline,
     }
 }
@@ -336,7 +337,7 @@ fn fact(graph: &Graph, id: NodeId, d: Demand, position: u32) -> Result<Fact, Dia
             }
         }
         Rule::Contract(_) => Role::Contract,
-        Rule::Kernel(_) => {
+        Rule::Kernel(_) | Rule::Program => {
             keep = keep.or(Some("it is a kernel of its own"));
             Role::Own
         }
@@ -347,7 +348,8 @@ fn fact(graph: &Graph, id: NodeId, d: Demand, position: u32) -> Result<Fact, Dia
     };
     let size = count(&extents(graph, id.value())?);
     // What has no elements needs no kernel.
-    let role = if size == 0 && role != Role::Inline { Role::Source } else { role };
+    let empty = node.results.iter().all(|t| t.count().is_const(0));
+    let role = if empty && role != Role::Inline { Role::Source } else { role };
     let bytes = size.saturating_mul(graph.ty(id.value()).dtype.size() as u64);
     let (uses, users) = (SmallVec::new(), SmallVec::new());
     Ok(Fact { role, size, bytes, keep, weight, exprs, uses, users, position })

@@ -63,7 +63,7 @@ fn fusion_changes_no_bit_of_random_graphs() {
         let dtypes =
             [vec![F32, F32, I64, Bool], vec![F32, F64, U8], vec![F16, F32, I32], vec![BF16, F32, I8]];
         let dtypes = dtypes[seed as usize % 4].clone();
-        let shape = GraphShape { symbols: false, nodes: 6 + seed as usize % 60, dtypes };
+        let shape = GraphShape { symbols: false, nodes: 6 + seed as usize % 60, dtypes, loops: 0 };
         let mut g = random_graph(seed, &shape);
         let (layout, feed) = (layout_of(&g), random_feed(&g, seed));
         bound(&mut g);

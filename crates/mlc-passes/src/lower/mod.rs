@@ -4,8 +4,10 @@
 //! 2. Each kernel is built from its recipe ([`mlc_ir::lower`]) and becomes a `steps::Step`.
 //! 3. `states` gives every value its buffer: an output or a state directly where that is safe, else a
 //!    temporary and a copy. Readers of a state come before its writer.
-//! 4. The steps in order become calls; equal kernels are shared.
+//! 4. `scan`: a loop's region is lowered in the same way and becomes one step that repeats it.
+//! 5. The steps in order become calls; equal kernels are shared.
 
+mod scan;
 mod states;
 mod steps;
 #[cfg(test)]
@@ -50,8 +52,8 @@ pub fn lower(graph: &Graph, layout: &StateLayout, fusion: Fusion) -> Result<Lowe
     for j in &formed.joined {
         buffers.parts.extend(j.parts.iter().map(|&(v, at)| (v, (j.whole, at))));
     }
-    let mut steps = Steps::build(&formed)?;
     let mut decisions = std::mem::take(&mut formed.decisions);
+    let mut steps = Steps::build(&formed, fusion, &mut decisions)?;
     states::assign(graph, &formed.homes, &mut steps, &mut buffers, &mut decisions)?;
     let order = steps.order()?;
     let kernels = std::mem::take(&mut formed.notes);

@@ -3,16 +3,18 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use mlc_diag::Diagnostic;
+use mlc_diag::{Diagnostic, Diagnostics};
 use mlc_ir::DType;
-use mlc_ir::graph::ValueId;
+use mlc_ir::graph::{NodeId, ValueId};
 use mlc_ir::loops::{Arg, ArgId, AxisId, BufferId, CopyMap, Index, Kernel, Kind, Mode, Prov};
-use mlc_ir::lower::{Cx, Draft, Homes, Inside, alias, build, copy_kernel, prov, segments};
+use mlc_ir::lower::{Cx, Draft, Form, Homes, Inside, alias, build, copy_kernel, prov, segments};
+use mlc_ir::op::Op;
 
 use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
 
-use crate::form_kernels::KernelGraph;
+use crate::Decision;
+use crate::form_kernels::{Fusion, KernelGraph};
 
 /// One call of a kernel.
 #[derive(Debug, Clone)]
@@ -73,7 +75,11 @@ pub struct Steps {
 
 impl Steps {
     /// One step for each group (two for what starts as a copy of another value).
-    pub fn build(formed: &KernelGraph<'_>) -> Result<Steps, Diagnostic> {
+    pub fn build(
+        formed: &KernelGraph<'_>,
+        fusion: Fusion,
+        decisions: &mut Vec<Decision>,
+    ) -> Result<Steps, Diagnostics> {
         let homes = &formed.homes;
         let mut steps = Steps { makers: vec![SmallVec::new(); homes.home.len()], ..Steps::default() };
         let mut part_of = FxHashMap::default();
@@ -81,6 +87,13 @@ impl Steps {
             part_of.extend(j.parts.iter().map(|p| (p.0, i)));
         }
         for group in &formed.groups {
+            if let [part] = &group.parts[..]
+                && let Form::Own(v) = part.recipe.form
+                && let Op::Scan(scan) = &homes.graph.node(v.node).op
+            {
+                steps.push_scan(homes, v.node, scan, fusion, decisions)?;
+                continue;
+            }
             let mut drafts = vec![];
             for part in &group.parts {
                 drafts.push(build(Cx::new(homes, &part.inside), &part.recipe)?);
@@ -111,13 +124,19 @@ impl Steps {
         deps.sort_unstable();
         deps.dedup();
         let first = draft.writes.first().map_or(0, |v| v.node.0);
-        let prov = prov(cx.graph, mlc_ir::graph::NodeId(first));
+        let prov = prov(cx.graph, NodeId(first));
         for v in &draft.writes {
             self.makers[v.node.0 as usize] = smallvec![self.list.len()];
         }
         let places = |values: Vec<ValueId>| values.into_iter().map(Place::Value).collect();
         let (reads, writes) = (places(draft.reads), places(draft.writes));
         self.list.push(Step { kernel: draft.kernel, reads, writes, prov, deps, hazards: vec![] });
+    }
+
+    /// Adds the step that makes all results of a node.
+    pub(super) fn push(&mut self, step: Step, makes: NodeId) {
+        self.makers[makes.0 as usize] = smallvec![self.list.len()];
+        self.list.push(step);
     }
 
     /// The last steps that make a value: several for a concat, none for what is there at entry.

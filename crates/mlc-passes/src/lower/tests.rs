@@ -155,7 +155,7 @@ fn random_graphs_agree_with_the_evaluator_and_their_plans() {
         let dtypes =
             [vec![F32, F32, I64, Bool], vec![F32, F64, U8], vec![F16, F32, I32], vec![BF16, F32, I8]];
         let dtypes = dtypes[seed as usize % 4].clone();
-        let shape = GraphShape { symbols: false, nodes: 6 + seed as usize % 40, dtypes };
+        let shape = GraphShape { symbols: false, nodes: 6 + seed as usize % 40, dtypes, loops: 0 };
         let mut g = random_graph(seed, &shape);
         let (layout, feed) = (layout_of(&g), random_feed(&g, seed));
         bound(&mut g);
@@ -226,7 +226,7 @@ impl Hand {
     }
 }
 
-/// (maps, row reductions, column reductions, contractions, scatters, copies, segments) among the calls.
+/// (maps, row reductions, column reductions, contractions, scatters, copies, segments) among the calls; no loops.
 fn kinds(l: &Lowered) -> [usize; 7] {
     let mut out = [0; 7];
     for call in &l.program().calls {
@@ -238,6 +238,7 @@ fn kinds(l: &Lowered) -> [usize; 7] {
             Kind::Contract(_) => 3,
             Kind::ScatterAdd(_) => 4,
             Kind::Copy(_) => 5,
+            Kind::Repeat(_) => panic!("a loop"),
         };
         out[i] += 1;
     }

@@ -91,6 +91,25 @@ impl Pass for Place {
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
+
+    /// A region is on the device of its node, all of it.
+    fn run_region(&self, body: &mut Graph, node: &Node, cx: &mut PassCx) -> Result<(), Diagnostics> {
+        let device = node.results.first().and_then(|t| t.device).unwrap_or(self.target);
+        let elsewhere = |n: &Node| match &n.op {
+            Op::Transfer(op) => Some(self.remapped(op.to)),
+            _ => n.results.iter().find_map(|t| t.device).map(|d| self.remapped(d)),
+        };
+        let stray = body.ids().map(|n| body.node(n)).find(|n| elsewhere(n).is_some_and(|d| d != device));
+        if let Some(n) = stray {
+            return Err(Diagnostic::error("E0499", "several devices in one run-time loop are not built yet")
+                .label(n.prov.span, "on another device here")
+                .label(node.prov.span, format!("this loop runs on {device}"))
+                .hint("place the whole loop: `on device { scan .. }`")
+                .into());
+        }
+        let inside = Place { target: device, host: device, states: BTreeMap::new(), ..self.clone() };
+        inside.run(body, cx)
+    }
 }
 
 /// Builds the placed graph.

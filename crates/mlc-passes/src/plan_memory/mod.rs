@@ -6,14 +6,15 @@
 //!
 //! **In place**: a temporary takes over the bytes of another where the kernel allows it (`may_alias`, rule
 //! L10), this call is the last that touches the other and the first that touches the new one, and both are
-//! equally long. States that a kernel reads and writes are in place because they are one buffer.
+//! equally long. A kernel that repeats a program needs its temporaries and scratch as scratch. States that a kernel reads and writes are in place because they are one buffer.
 
+mod bodies;
 mod offsets;
 mod report;
 
 use mlc_ir::Device;
 use mlc_ir::loops::{
-    Arena, ArenaId, ArenaKind, ArgId, BufferId, CallId, Kernel, LoopProgram, Mode, Place, Plan, Role,
+    Arena, ArenaId, ArenaKind, ArgId, BufferId, Call, CallId, Kernel, LoopProgram, Mode, Place, Plan, Role,
 };
 use mlc_ir::program::StateLayout;
 
@@ -42,7 +43,12 @@ pub fn plan_memory(mut program: LoopProgram, layout: &StateLayout, scratch: Scra
     let lives = lives(&program);
     let mut blocks = Blocks::new(&program, &lives);
     let decisions = blocks.take_over(&mut program, &lives);
-    let needs: Vec<u64> = program.calls.iter().map(|c| scratch(program.kernel_of(c))).collect();
+    let bodies = bodies::plan_bodies(&program, scratch);
+    let need = |c: &Call| match bodies.get(&c.kernel) {
+        Some(body) => body.working_memory().bytes,
+        None => scratch(program.kernel_of(c)),
+    };
+    let needs: Vec<u64> = program.calls.iter().map(need).collect();
     let mut arenas = Arenas::default();
     let mut places = fixed_places(&program, &mut arenas, layout, &lives);
     let packings = blocks.place(&program, &mut arenas, &mut places, &lives);
@@ -55,7 +61,7 @@ pub fn plan_memory(mut program: LoopProgram, layout: &StateLayout, scratch: Scra
             *have = (*have).max(bytes.next_multiple_of(ALIGN));
         }
     }
-    let plan = Plan { program, arenas: arenas.list, places, scratch: needs };
+    let plan = Plan { program, arenas: arenas.list, places, scratch: needs, bodies };
     let memory = report::report(&plan, &packings);
     Planned { plan, memory, decisions }
 }
@@ -107,6 +113,11 @@ fn fixed_places(
     lives: &Lives,
 ) -> Vec<Place> {
     let mut places = vec![];
+    // All plans of a model have the same state arenas, whichever states they touch.
+    for device in layout.devices() {
+        let arena = arenas.of(device, ArenaKind::State);
+        arenas.list[arena.ix()].bytes = layout.bytes(device);
+    }
     for (b, life) in program.buffers.iter().zip(lives) {
         let bytes = b.bytes();
         let (kind, live) = match b.role {
@@ -117,11 +128,7 @@ fn fixed_places(
         };
         let arena = arenas.of(b.device, kind);
         let offset = match b.role {
-            Role::State(id) => {
-                let all = layout.bytes(b.device);
-                arenas.list[arena.ix()].bytes = all;
-                layout.get(id).map_or(0, |s| s.offset)
-            }
+            Role::State(id) => layout.get(id).map_or(0, |s| s.offset),
             Role::Temp => 0,
             _ => arenas.append(arena, bytes),
         };

@@ -9,7 +9,7 @@ use mlc_ir::testing::{GraphShape, Rng, random_graph};
 use mlc_ir::types::DTypeKind;
 use mlc_ir::{Binding, Device, Symbol, Type};
 
-use crate::{Bind, Cse, Dce, Differentiate, Pass, PassManager, Place, Simplify, crossings, pipeline};
+use crate::{Bind, Cse, Dce, Differentiate, Pass, PassManager, Place, Simplify, Sink, crossings, pipeline};
 
 /// Values that tell apart what is not the same: special ones among ordinary ones.
 fn tensor(ty: &Type, binding: &Binding, rng: &mut Rng) -> Tensor {
@@ -85,7 +85,7 @@ fn binding() -> Bind {
 fn each_pass_keeps_all_bits() {
     let mut fewer = 0;
     for seed in 0..60 {
-        let g = random_graph(seed, &GraphShape::default());
+        let g = random_graph(seed, &GraphShape { loops: seed as usize % 3 * 8, ..Default::default() });
         verify(&g).unwrap();
         let simple = preserves(seed, "simplify", &g, vec![Box::new(Simplify)]);
         let merged = preserves(seed, "cse", &simple, vec![Box::new(Cse)]);
@@ -94,7 +94,8 @@ fn each_pass_keeps_all_bits() {
         let placed = preserves(seed, "place", &live, vec![Box::new(Place::on(Device::CPU))]);
         let first = preserves(seed, "differentiate", &placed, vec![Box::new(Differentiate)]);
         let bound = preserves(seed, "bind", &first, vec![Box::new(binding())]);
-        preserves(seed, "simplify bound", &bound, vec![Box::new(Simplify), Box::new(Cse), Box::new(Dce)]);
+        let sunk = preserves(seed, "sink", &bound, vec![Box::new(Sink)]);
+        preserves(seed, "simplify bound", &sunk, vec![Box::new(Simplify), Box::new(Cse), Box::new(Dce)]);
     }
     assert!(fewer > 30, "{fewer}");
 }

@@ -172,8 +172,11 @@ fn open_whole(
             }
         }
         SourceKind::Bytes { paths, window, stride } => {
-            let paths: Vec<PathBuf> = paths.iter().map(at).collect();
-            return open_bytes(&field.name, &paths, *window, *stride, cache);
+            let mut all = vec![];
+            for path in paths {
+                all.extend(files::expand(&at(path))?);
+            }
+            return open_bytes(&field.name, &all, *window, *stride, cache);
         }
         SourceKind::Random(spec) => {
             let shape = random_shape(field, spec.rows)?;

@@ -22,11 +22,11 @@ impl Fault {
     /// What the record says; `None` if it is clear.
     pub fn from_record(plan: &Plan, record: &FaultRecord) -> Option<Fault> {
         let site = record.site.checked_sub(1)?;
-        let call = plan.program.calls.get(record.call.checked_sub(1)? as usize)?;
-        let kernel = plan.program.kernels.get(call.kernel.ix())?;
+        let (program, call) = plan.program.call_numbered(record.call.checked_sub(1)?)?;
+        let kernel = program.kernels.get(call.kernel.ix())?;
         let site = *kernel.fault_sites().get(site as usize)?;
         let own = kernel.prov.get(site.prov as usize).map_or(Span::NONE, |p| p.span);
-        let arg = call.args.get(site.arg.ix()).and_then(|a| plan.program.buffers.get(a.buffer.ix()));
+        let arg = call.args.get(site.arg.ix()).and_then(|a| program.buffers.get(a.buffer.ix()));
         Some(Fault {
             kernel: kernel.name.to_string(),
             arg: arg.map_or_else(|| kernel.arg(site.arg).name.to_string(), |b| b.name.to_string()),

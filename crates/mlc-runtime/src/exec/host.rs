@@ -10,9 +10,11 @@ use mlc_diag::Diagnostic;
 use mlc_ir::loops::{ArenaKind, BufferId, FaultRecord, Mode, Place, Plan, Role};
 
 use super::backend::{CompileStats, Executable, Session};
+use super::block::{Bases, Block, Run};
+use super::code::{Code, Consts, KernelCode, const_arenas};
 use super::fault::Fault;
 use super::float_mode::FloatMode;
-use super::kernel::{Call, HostKernel, Phase};
+use super::kernel::HostKernel;
 use super::memory::HostMemory;
 use super::pool::{Pool, WorkerPanicked};
 use super::state::StateStore;
@@ -20,16 +22,15 @@ use super::state::StateStore;
 /// A plan with the code of its kernels.
 pub struct HostExecutable {
     plan: Arc<Plan>,
-    /// For each kernel of the plan's program.
-    kernels: Vec<Arc<dyn HostKernel>>,
-    /// The constants, laid out as the plan's const arenas; `None` for other arenas.
-    consts: Vec<Option<Arc<HostMemory>>>,
+    kernels: Code,
+    consts: Consts,
     writes_state: bool,
     stats: CompileStats,
     pool: Arc<Pool>,
 }
 
 impl HostExecutable {
+    /// `kernels`: the code of [`leaf_kernels`](mlc_ir::loops::LoopProgram::leaf_kernels), in their order.
     /// `pool`: the threads that share the work; the plan's scratch was asked for as many.
     pub fn new(
         plan: Arc<Plan>,
@@ -37,7 +38,8 @@ impl HostExecutable {
         stats: CompileStats,
         pool: Arc<Pool>,
     ) -> Result<HostExecutable, Diagnostic> {
-        check(&plan, kernels.len())
+        let kernels = Code::new(&plan, &mut kernels.into_iter())?;
+        check(&plan)
             .and_then(|()| check_scratch(&plan, &kernels, pool.threads()))
             .map_err(|what| Diagnostic::bug(format!("plan {}: {what}", plan.program.name)))?;
         let consts = const_arenas(&plan)?;
@@ -49,27 +51,21 @@ impl HostExecutable {
         });
         Ok(HostExecutable { plan, kernels, consts, writes_state, stats, pool })
     }
-
-    /// Bytes of working memory of the call that needs most.
-    fn scratch_bytes(&self) -> u64 {
-        self.kernels.iter().map(|k| scratch_bytes(&**k, self.pool.threads())).max().unwrap_or(0)
-    }
-
-    fn shares_work(&self) -> bool {
-        self.kernels.iter().any(|k| k.phases().iter().any(Phase::is_shared))
-    }
-}
-
-fn scratch_bytes(kernel: &dyn HostKernel, threads: usize) -> u64 {
-    kernel.scratch().bytes_for(kernel.phases(), threads)
 }
 
 /// P8 as the executor sees it: each call's kernel needs what the plan has counted for it.
-fn check_scratch(plan: &Plan, kernels: &[Arc<dyn HostKernel>], threads: usize) -> Result<(), String> {
+fn check_scratch(plan: &Plan, code: &Code, threads: usize) -> Result<(), String> {
     for (call, &planned) in plan.program.calls.iter().zip(&plan.scratch) {
-        let needed = scratch_bytes(&*kernels[call.kernel.ix()], threads);
+        let name = &plan.program.kernel_of(call).name;
+        let needed = match (code.of(call.kernel), plan.bodies.get(&call.kernel)) {
+            (Some(KernelCode::Kernel(k)), _) => k.scratch().bytes_for(k.phases(), threads),
+            (Some(KernelCode::Repeat(r)), Some(body)) => {
+                check_scratch(body, &r.code, threads)?;
+                body.working_memory().bytes
+            }
+            _ => return Err(format!("{name} has no code")),
+        };
         if needed != planned {
-            let name = &plan.program.kernels[call.kernel.ix()].name;
             return Err(format!("P8: {name} needs {needed} bytes of scratch, the plan has {planned}"));
         }
     }
@@ -77,11 +73,12 @@ fn check_scratch(plan: &Plan, kernels: &[Arc<dyn HostKernel>], threads: usize) -
 }
 
 /// P5, P6 and bounds, because what follows goes by raw pointers.
-fn check(plan: &Plan, kernels: usize) -> Result<(), String> {
+fn check(plan: &Plan) -> Result<(), String> {
     let p = &plan.program;
-    if p.kernels.len() != kernels || plan.places.len() != p.buffers.len() {
-        return Err("kernels or places are missing".into());
+    if plan.places.len() != p.buffers.len() || plan.scratch.len() != p.calls.len() {
+        return Err("places are missing".into());
     }
+    plan.bodies.values().try_for_each(check)?;
     for (buffer, place) in p.buffers.iter().zip(&plan.places) {
         let arena = plan.arenas.get(place.arena.ix()).ok_or("no such arena")?;
         let end = place.offset.checked_add(place.bytes).ok_or("offset overflow")?;
@@ -112,29 +109,6 @@ fn check(plan: &Plan, kernels: usize) -> Result<(), String> {
     Ok(())
 }
 
-fn const_arenas(plan: &Plan) -> Result<Vec<Option<Arc<HostMemory>>>, Diagnostic> {
-    let mut arenas = Vec::with_capacity(plan.arenas.len());
-    for arena in &plan.arenas {
-        arenas.push(match arena.kind {
-            ArenaKind::Const => Some(HostMemory::zeroed(arena.bytes, arena.align as usize)?),
-            _ => None,
-        });
-    }
-    for (buffer, place) in plan.program.buffers.iter().zip(&plan.places) {
-        let Role::Const(id) = buffer.role else { continue };
-        let bytes = plan.program.consts.get(id.ix()).map(|c| &c.bytes[..]);
-        let memory = arenas.get_mut(place.arena.ix()).and_then(Option::as_mut);
-        match (bytes, memory) {
-            (Some(bytes), Some(memory)) if bytes.len() as u64 == buffer.bytes() => {
-                let at = place.offset as usize;
-                memory.as_mut_slice()[at..at + bytes.len()].copy_from_slice(bytes);
-            }
-            _ => return Err(Diagnostic::bug(format!("constant {} has no place", buffer.name))),
-        }
-    }
-    Ok(arenas.into_iter().map(|a| a.map(Arc::new)).collect())
-}
-
 impl Executable for HostExecutable {
     fn plan(&self) -> &Arc<Plan> {
         &self.plan
@@ -149,19 +123,11 @@ impl Executable for HostExecutable {
     }
 }
 
-/// One call: which kernel, where its pointers start.
-struct Instr {
-    kernel: Arc<dyn HostKernel>,
-    args: u32,
-    faults: bool,
-}
-
 /// A session of a [`HostExecutable`].
 pub struct HostSession {
     code: Arc<HostExecutable>,
     state: Arc<StateStore>,
-    instrs: Vec<Instr>,
-    args: Vec<*mut u8>,
+    calls: Block,
     /// For each arena of the plan: own memory (Io, Temp) or none (State, Const, Scratch).
     arenas: Vec<Option<HostMemory>>,
     scratch: HostMemory,
@@ -196,43 +162,17 @@ impl HostSession {
             arenas.push(own);
             bases.push(base);
         }
-        if code.shares_work() {
+        if code.kernels.shares_work() {
             code.pool.start();
         }
-        let mut session = HostSession {
-            scratch: HostMemory::zeroed(code.scratch_bytes(), super::ALIGN)?,
-            instrs: Vec::with_capacity(plan.program.calls.len()),
-            args: Vec::new(),
-            fault: HostMemory::zeroed(size_of::<FaultRecord>() as u64, super::ALIGN)?,
-            arenas,
-            state,
-            code,
-        };
-        session.resolve(&plan, &bases);
-        Ok(session)
+        let scratch = HostMemory::zeroed(plan.scratch.iter().copied().max().unwrap_or(0), super::ALIGN)?;
+        let fault = HostMemory::zeroed(size_of::<FaultRecord>() as u64, super::ALIGN)?;
+        let bases = Bases { arenas: &bases, scratch: scratch.base(), fault: fault.base() };
+        let calls = Block::new(&plan, &code.kernels, &bases, 0)?;
+        Ok(HostSession { scratch, calls, fault, arenas, state, code })
     }
 
-    fn resolve(&mut self, plan: &Plan, bases: &[*mut u8]) {
-        let p = &plan.program;
-        let sites: Vec<bool> = p.kernels.iter().map(|k| !k.fault_sites().is_empty()).collect();
-        let fault = self.fault.base();
-        for call in &p.calls {
-            let start = self.args.len() as u32;
-            for slice in &call.args {
-                let place = &plan.places[slice.buffer.ix()];
-                let at = place.offset + slice.offset * p.buffer(slice.buffer).dtype.size() as u64;
-                self.args.push(bases[place.arena.ix()].wrapping_add(at as usize));
-            }
-            let faults = sites[call.kernel.ix()];
-            if faults {
-                self.args.push(fault);
-            }
-            let kernel = self.code.kernels[call.kernel.ix()].clone();
-            self.instrs.push(Instr { kernel, args: start, faults });
-        }
-    }
-
-    fn run_calls(&mut self, mut after: impl FnMut(&mut Self, usize)) -> Result<(), Diagnostic> {
+    fn run_calls(&mut self, poison: bool, mut after: impl FnMut(&mut Self, usize)) -> Result<(), Diagnostic> {
         let _mode = FloatMode::enter();
         let state = self.state.clone();
         let _alone = self.code.writes_state.then(|| state.alone());
@@ -240,24 +180,13 @@ impl HostSession {
         let record: *mut FaultRecord = self.fault.base().cast();
         // SAFETY: the block is as large as a record and aligned; nothing runs yet.
         unsafe { record.write(FaultRecord::default()) };
-        for i in 0..self.instrs.len() {
-            let instr = &self.instrs[i];
-            // SAFETY: `resolve` laid out the pointers as the kernel's arguments ask and `check` proved the bounds;
-            // the planner's verifier proved that lives do not overlap; the state's lock is held. The working
-            // memory is as large as the largest need.
-            let call = unsafe {
-                let args = self.args.as_ptr().add(instr.args as usize);
-                Call::new(&*instr.kernel, args, self.scratch.base())
-            };
-            call.run(&self.code.pool, Phase::is_shared).map_err(|WorkerPanicked| self.panicked(i))?;
-            if instr.faults {
-                // SAFETY: as above; the kernel has returned.
-                unsafe {
-                    if (*record).site != 0 && (*record).call == 0 {
-                        (*record).call = i as u64 + 1;
-                    }
-                }
-            }
+        let pool = self.code.pool.clone();
+        let with = Run { pool: &pool, fault: record, scratch: self.scratch.base(), poison };
+        for i in 0..self.calls.len() {
+            // SAFETY: the pointers are laid out as the kernels' arguments ask and `check` proved the bounds; the
+            // planner's verifier proved that lives do not overlap; the state's lock is held.
+            let done = unsafe { self.calls.run(i, with) };
+            done.map_err(|WorkerPanicked| self.panicked(i))?;
             after(self, i);
         }
         Ok(())
@@ -282,7 +211,7 @@ impl HostSession {
             }
         }
         self.scratch.as_mut_slice().fill(0xff);
-        self.run_calls(|session, i| {
+        self.run_calls(true, |session, i| {
             for (buffer, place) in plan.program.buffers.iter().zip(&plan.places) {
                 let over = place.live.is_some_and(|(_, last)| last.ix() == i);
                 if buffer.role == Role::Temp && over {
@@ -330,7 +259,7 @@ impl Session for HostSession {
     }
 
     fn run(&mut self) -> Result<(), Diagnostic> {
-        self.run_calls(|_, _| {})
+        self.run_calls(false, |_, _| {})
     }
 
     fn fault(&mut self) -> Option<Fault> {
@@ -346,7 +275,7 @@ impl Session for HostSession {
 
     fn run_timed(&mut self, times: &mut [Duration]) -> Result<(), Diagnostic> {
         let mut last = Instant::now();
-        self.run_calls(|_, i| {
+        self.run_calls(false, |_, i| {
             let now = Instant::now();
             if let Some(t) = times.get_mut(i) {
                 *t += now - last;

@@ -10,6 +10,8 @@
 //! ```
 
 mod backend;
+mod block;
+mod code;
 mod fault;
 mod float_mode;
 mod host;

@@ -16,12 +16,13 @@
 //!
 //! Everything is read through gzip where the file's first bytes (for csv and plain bytes, its name) say so,
 //! and the unpacked copy is kept
-//! in a [`Cache`]. Writers replace a file as a whole or leave it as it was.
+//! in a [`Cache`]. [`expand`] finds files by wildcards. Writers replace a file as a whole or leave it as it was.
 
 mod atomic;
 mod cache;
 pub mod csv;
 mod error;
+mod glob;
 mod gzip;
 pub mod idx;
 mod layout;
@@ -37,6 +38,7 @@ use mlc_diag::Diagnostic;
 
 pub use atomic::atomic_write;
 pub use cache::Cache;
+pub use glob::expand;
 pub use named::{FileRef, from_memory, read_all, read_one, write_all};
 
 use crate::host::{Bytes, HostTensor};

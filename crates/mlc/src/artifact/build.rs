@@ -146,7 +146,7 @@ impl ArtifactBuilder {
 
     fn write_to(&self, path: &Path) -> Result<Written, Diagnostics> {
         let backend = self.program.backend();
-        let kernels = self.bound.iter().flat_map(|b| &b.plan.program.kernels);
+        let kernels = self.bound.iter().flat_map(|b| b.plan.program.leaf_kernels());
         let code = backend.export(kernels)?;
         let written = Written {
             bytes: 0,

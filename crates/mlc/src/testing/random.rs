@@ -39,6 +39,7 @@ pub fn check_random_program(seed: u64) -> Result<bool, String> {
         symbols: seed.is_multiple_of(3),
         nodes: 6 + seed as usize % 40,
         dtypes: dtypes[seed as usize % dtypes.len()].clone(),
+        loops: seed as usize % 5 * 4,
     };
     let graph = random_graph(seed, &shape);
     let binding = Binding::from([("a".into(), 1 + seed as i64 % 3), ("b".into(), 1 + seed as i64 % 4)]);

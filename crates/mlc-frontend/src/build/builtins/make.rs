@@ -2,7 +2,6 @@
 
 use mlc_ir::graph::ValueId;
 use mlc_ir::op::{Literal, RandomBits, ScalarFn};
-use mlc_ir::program::system;
 use mlc_ir::{DType, Dim, Type};
 
 use super::{Args, Builtin};
@@ -150,10 +149,10 @@ fn flatten<'a>(v: &Value<'a>, out: &mut Vec<Value<'a>>) {
     }
 }
 
-/// Random bits of a new site: its place is (stream, scope, how many came before in this scope).
-fn bits(cx: &mut Interp<'_>, ty: &Type, span: mlc_diag::Span) -> R<ValueId> {
-    let ordinal = cx.g.ordinals.entry(cx.g.scope).or_insert(0);
-    let place = format!("{}/{}/{}", cx.g.stream, cx.g.graph.scope_path(cx.g.scope), ordinal);
+/// A new random site: its place is (stream, scope, how many of its kind came before in this scope).
+pub fn random_site(cx: &mut Interp<'_>, kind: &'static str, span: mlc_diag::Span) -> R<u32> {
+    let ordinal = cx.g.ordinals.entry((cx.g.scope, kind)).or_insert(0);
+    let place = format!("{}/{}/{kind}{ordinal}", cx.g.stream, cx.g.graph.scope_path(cx.g.scope));
     *ordinal += 1;
     let site = fnv1a(place.as_bytes());
     match cx.g.sites.get(&site) {
@@ -165,14 +164,13 @@ fn bits(cx: &mut Interp<'_>, ty: &Type, span: mlc_diag::Span) -> R<ValueId> {
         }
         _ => cx.g.sites.insert(site, place),
     };
-    let seed = cx.system(system::SEED);
-    let seed = cx.read_state(seed)?;
-    let iteration = if cx.g.fixed_iteration {
-        cx.b().constant(Literal::int(DType::U32, 0))?
-    } else {
-        let id = cx.system(system::ITERATION);
-        cx.read_state(id)?
-    };
+    Ok(site)
+}
+
+/// Random bits of a new site.
+fn bits(cx: &mut Interp<'_>, ty: &Type, span: mlc_diag::Span) -> R<ValueId> {
+    let site = random_site(cx, "", span)?;
+    let (seed, iteration) = (cx.random_key()?, cx.random_iteration()?);
     Ok(cx.b().op(RandomBits { site, shape: ty.shape.clone() }, &[seed, iteration])?)
 }
 

@@ -22,6 +22,8 @@ use super::interp::{Frame, Interp};
 use super::value::Value;
 use crate::prelude;
 
+pub use make::random_site;
+
 type Rule = for<'a, 'i> fn(&'i mut Interp<'a>, Args<'a>) -> R<Value<'a>>;
 
 /// A function that the compiler knows.

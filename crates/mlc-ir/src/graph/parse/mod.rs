@@ -11,12 +11,15 @@ use mlc_diag::{Diagnostic, Span, catalogue};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::{Check, Graph, Node, NodeId, Output, Phase, Prov, ScopeId, Stage, StateWrite, ValueId};
-use crate::op::Op;
+use super::{Check, Graph, Node, NodeId, Output, Phase, Prov, Region, ScopeId, Stage, StateWrite, ValueId};
+use crate::op::{AttrValue, Op};
 use crate::types::{Dim, Fact, Type};
 
 pub use cursor::ParseError;
 use cursor::{Cursor, Result};
+
+/// Regions nest at most this deep.
+const MAX_REGIONS: usize = 64;
 
 /// Reads one graph; nothing may follow it.
 ///
@@ -194,7 +197,10 @@ impl Parser<'_, '_> {
                 break;
             }
         }
-        let attrs = self.c.attrs()?;
+        let mut attrs = self.c.attrs()?;
+        if self.c.eat_word("body") {
+            attrs.list.push(("body".into(), AttrValue::Region(self.region(graph)?)));
+        }
         let op = Op::from_attrs(name, &attrs).map_err(|e| self.c.error_at(op_at, e))?;
         let prov = self.prov(graph)?;
         let id = graph.insert(Node { op, operands, results, prov });
@@ -202,6 +208,27 @@ impl Parser<'_, '_> {
             return Err(self.c.error_at(at, format!("%{number} is defined twice")));
         }
         Ok(())
+    }
+
+    /// `{ .. }`: the lines of a graph that shares the stage and dims of the one around it.
+    fn region(&mut self, around: &Graph) -> Result<Region> {
+        let at = self.c.mark();
+        self.c.expect("{")?;
+        self.c.depth += 1;
+        if self.c.depth > MAX_REGIONS {
+            return Err(self.c.error_at(at, "regions nest too deep"));
+        }
+        let mut body = Graph::new(around.name.clone());
+        (body.stage, body.dims) = (around.stage, around.dims.clone());
+        let mut inner = Parser { c: &mut *self.c, ids: FxHashMap::default() };
+        while !inner.c.eat("}") {
+            inner.line(&mut body)?;
+        }
+        self.c.depth -= 1;
+        if !body.checks.is_empty() || body.dims != around.dims {
+            return Err(self.c.error_at(at, "dims and checks belong to the graph around a region"));
+        }
+        Ok(Region::new(body))
     }
 
     /// `%3: f32[4], %3.1: i64`.

@@ -54,9 +54,28 @@ impl Memory {
         self.spaces.len() - 1
     }
 
+    /// How many spaces there are: what [`Memory::truncate`] takes.
+    pub fn spaces(&self) -> usize {
+        self.spaces.len()
+    }
+
+    /// Drops the spaces that were added last.
+    pub fn truncate(&mut self, spaces: usize) {
+        self.spaces.truncate(spaces);
+    }
+
     pub fn poison(&mut self, space: usize, offset: usize, len: usize) {
         self.spaces[space].bytes[offset..offset + len].fill(0xff);
         self.spaces[space].written[offset..offset + len].fill(false);
+    }
+
+    /// Copies a range with what is known of it, written or not.
+    pub fn copy(&mut self, from: (usize, usize), to: (usize, usize), len: usize) {
+        let source = &self.spaces[from.0];
+        let bytes = source.bytes[from.1..from.1 + len].to_vec();
+        let written = source.written[from.1..from.1 + len].to_vec();
+        self.spaces[to.0].bytes[to.1..to.1 + len].copy_from_slice(&bytes);
+        self.spaces[to.0].written[to.1..to.1 + len].copy_from_slice(&written);
     }
 
     pub fn fill(&mut self, space: usize, offset: usize, contents: &[u8]) {

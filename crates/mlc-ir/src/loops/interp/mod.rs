@@ -9,12 +9,14 @@ mod body;
 mod contract;
 mod memory;
 mod program;
+mod repeat;
 mod scalar;
 mod trees;
 
 use super::ArgId;
 use super::index::{AxisId, Index};
 use super::kernel::{CopyMap, FaultRecord, Init, Kernel, Kind, Mode, Scatter, Segment};
+use super::program::Plan;
 use body::Eval;
 pub use memory::{InterpError, Memory, Slot};
 pub use program::{Feeds, run_plan, run_program};
@@ -53,12 +55,30 @@ pub fn run_in(
     mem: &mut Memory,
     fault: &mut FaultRecord,
 ) -> Result<(), InterpError> {
+    run_numbered(kernel, Numbered { number: 0, plan: None }, slots, mem, fault)
+}
+
+/// Which call of a program runs, and the plan of the program that its kernel repeats, if it is to be followed.
+#[derive(Clone, Copy)]
+struct Numbered<'a> {
+    number: u64,
+    plan: Option<&'a Plan>,
+}
+
+fn run_numbered(
+    kernel: &Kernel,
+    call: Numbered<'_>,
+    slots: &[Slot],
+    mem: &mut Memory,
+    fault: &mut FaultRecord,
+) -> Result<(), InterpError> {
     let run = match &kernel.kind {
         Kind::Loop(body) => body::run(body, 0, slots, mem, fault),
         Kind::Contract(c) => contract::run(c, slots, mem, fault),
         Kind::Segments(segments) => run_segments(kernel, segments, slots, mem, fault),
         Kind::ScatterAdd(s) => scatter(s, slots, mem, fault),
         Kind::Copy(c) => copy(c, slots, mem),
+        Kind::Repeat(r) => repeat::run(r, call, slots, mem, fault),
     };
     run.map_err(|e| InterpError(format!("@{}: {}", kernel.name, e.0)))
 }

@@ -285,7 +285,67 @@ pub fn plan_of(program: LoopProgram) -> Plan {
         arenas: vec![arena(ArenaKind::Io, 128), arena(ArenaKind::Temp, 64)],
         places: vec![place(0, 0, None), place(1, 0, Some((0, 1))), place(0, 64, None)],
         scratch: vec![0, 0],
+        bodies: Default::default(),
     }
+}
+
+/// `last = first; for t in 0..trips { t2 = xs[t] * t; last = last + t2; ys[t] = last }` over rows of n elements.
+pub fn running_sum(trips: u64, n: u64) -> Kernel {
+    let total = trips * n;
+    let text = format!(
+        "repeat @scan(read first: f32[{n}], read xs: f32[{total}], write last: f32[{n}] alias first, write ys: f32[{total}]) trips {trips} {{
+          !0 = forward %7 \"cell\" -
+          trip as trip
+          first first as carry.0
+          slice xs as each.0
+          state last as carry.0
+          slice ys as out.0
+          program @scan {{
+            kernel @scale(read x: f32[{n}], read t: i64[1], write out: f32[{n}]) rows() cols(c0: {n}) {{
+              !0 = forward %1 \"\" -
+              %0: f32 = load x[c0]
+              %1: i64 = load t[0]
+              %2: f32 = cast %1
+              %3: f32 = mul %0, %2
+              store out[c0] = %3
+            }}
+            kernel @add(read a: f32[{n}], read b: f32[{n}], write out: f32[{n}] alias a) rows() cols(c0: {n}) {{
+              !0 = forward %2 \"\" -
+              %0: f32 = load a[c0]
+              %1: f32 = load b[c0]
+              %2: f32 = add %0, %1
+              store out[c0] = %2
+            }}
+            copy @copy(read a: f32[{n}], write out: f32[{n}]) over(c0: {n}) {{
+              !0 = forward %3 \"\" -
+              out[c0] = a[c0]
+            }}
+            buffer trip: i64[1] @cpu:0 input
+            buffer each.0: f32[{n}] @cpu:0 input
+            buffer carry.0: f32[{n}] @cpu:0 state0
+            buffer t: f32[{n}] @cpu:0 temp
+            buffer out.0: f32[{n}] @cpu:0 output
+            call kernel0 @scale(each.0, trip, t)
+            call kernel1 @add(carry.0, t, carry.0)
+            call kernel2 @copy(carry.0, out.0)
+          }}
+        }}"
+    );
+    crate::loops::parse_kernel(&text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+#[test]
+fn trips_run_in_order_and_carry_their_states() {
+    let xs: Vec<f32> = (0..6).map(|i| i as f32 + 1.0).collect();
+    let mut args = vec![f32s(&[10.0, 20.0]), f32s(&xs), vec![0; 8], vec![0; 24]];
+    let fault = run_kernel(&running_sum(3, 2), &mut args).unwrap();
+    assert_eq!(fault, FaultRecord::default());
+    // + 0 * (1, 2), + 1 * (3, 4), + 2 * (5, 6)
+    assert_eq!(args[2], f32s(&[23.0, 36.0]));
+    assert_eq!(args[3], f32s(&[10.0, 20.0, 13.0, 24.0, 23.0, 36.0]));
+    let mut none = vec![f32s(&[10.0, 20.0]), vec![], vec![0; 8], vec![]];
+    run_kernel(&running_sum(0, 2), &mut none).unwrap();
+    assert_eq!(none[2], f32s(&[10.0, 20.0]), "no trips leave the first values");
 }
 
 #[test]

@@ -31,7 +31,12 @@ pub enum Token {
 pub struct Cursor {
     tokens: Vec<(Token, u32)>,
     at: usize,
+    /// Programs in programs around this place.
+    depth: u32,
 }
+
+/// Programs in programs beyond this depth are refused, so that no text overflows the stack.
+const DEPTH: u32 = 32;
 
 pub type Read<T> = Result<T, TextError>;
 
@@ -41,12 +46,23 @@ impl Cursor {
         for (i, line) in text.lines().enumerate() {
             scan(line, i as u32 + 1, &mut tokens)?;
         }
-        Ok(Cursor { tokens, at: 0 })
+        Ok(Cursor { tokens, at: 0, depth: 0 })
     }
 
     pub fn fail<T>(&self, message: impl Into<String>) -> Read<T> {
         let line = self.tokens.get(self.at).or(self.tokens.last()).map_or(1, |t| t.1);
         Err(TextError { line, message: message.into() })
+    }
+
+    /// Reads something that may hold itself.
+    pub fn nested<T>(&mut self, read: impl FnOnce(&mut Cursor) -> Read<T>) -> Read<T> {
+        if self.depth == DEPTH {
+            return self.fail("programs nest too deep");
+        }
+        self.depth += 1;
+        let result = read(self);
+        self.depth -= 1;
+        result
     }
 
     pub fn done(&self) -> bool {

@@ -4,11 +4,13 @@ use mlc_diag::{SourceId, Span};
 use smallvec::SmallVec;
 
 use super::lex::{Cursor, Read, TextError, Token};
+use super::parse_program::program;
 use crate::loops::body::{Axis, Expr, ExprId, ExprOp, LoopBody, RedId, RedOp, RowRed, Store, Tail};
 use crate::loops::contraction::{Contraction, Operand, Rounding};
 use crate::loops::functions::Func;
 use crate::loops::index::{Atom, AxisId, Bound, Index, Load};
 use crate::loops::kernel::{Arg, ArgId, CopyMap, Init, Kernel, Kind, Mode, Phase, Prov, Scatter, Segment};
+use crate::loops::repeat::{Link, Repeat};
 use crate::loops::scalar::{Lit, Prim, mask};
 use crate::{DType, Device};
 
@@ -45,6 +47,7 @@ pub(super) fn kernel(c: &mut Cursor) -> Read<Kernel> {
         "contract" => k.kind = Kind::Contract(contraction(c, &k.args, &mut k.prov)?),
         "segments" => k.kind = Kind::Segments(segments(c, &k.args, &mut k.prov)?),
         "scatter" => k.kind = Kind::ScatterAdd(scatter(c, &k.args, &mut k.prov)?),
+        "repeat" => k.kind = Kind::Repeat(Box::new(repeat(c, &k.args, &mut k.prov)?)),
         "copy" => k.kind = Kind::Copy(copy(c, &k.args, &mut k.prov)?),
         w => return c.fail(format!("`{w}` is no kind of kernel")),
     }
@@ -131,6 +134,45 @@ pub(super) fn provenance(c: &mut Cursor) -> Read<Prov> {
         Span { source, start, end: c.number()? }
     };
     Ok(Prov { span, scope, node, phase })
+}
+
+fn repeat(c: &mut Cursor, args: &[Arg], prov: &mut Vec<Prov>) -> Read<Repeat> {
+    c.keyword("trips")?;
+    let trips = c.number()?;
+    open(c, prov)?;
+    // Links stand before the program whose buffers they name.
+    let (mut trip, mut links) = (None, Vec::new());
+    while !matches!(c.peek(), Some(Token::Word(w)) if w == "program") {
+        let word = c.word()?;
+        if word != "trip" {
+            let arg = c.word()?;
+            if arg_named(c, args, &arg)?.ix() != links.len() {
+                return c.fail("links stand in the order of the arguments");
+            }
+        }
+        c.keyword("as")?;
+        let buffer = c.word()?;
+        if word == "trip" {
+            trip = Some(buffer);
+        } else {
+            links.push((word, buffer));
+        }
+    }
+    let body = c.nested(program)?;
+    let named = |c: &Cursor, name: &str| match body.buffer_named(name) {
+        Some(b) => Ok(b),
+        None => c.fail(format!("the program has no buffer `{name}`")),
+    };
+    let link = |(word, name): &(String, String)| match Link::from_word(word, named(c, name)?) {
+        Some(link) => Ok(link),
+        None => c.fail(format!("`{word}` is no kind of link")),
+    };
+    Ok(Repeat {
+        trips,
+        trip: trip.map(|name| named(c, &name)).transpose()?,
+        links: links.iter().map(link).collect::<Read<_>>()?,
+        body: body.clone(),
+    })
 }
 
 fn contraction(c: &mut Cursor, args: &[Arg], prov: &mut Vec<Prov>) -> Read<Contraction> {

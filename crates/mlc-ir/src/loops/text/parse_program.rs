@@ -10,6 +10,11 @@ use crate::loops::program::{
 /// Reads one program.
 pub fn parse_program(text: &str) -> Result<LoopProgram, TextError> {
     let mut c = Cursor::new(text)?;
+    let p = program(&mut c)?;
+    if c.done() { Ok(p) } else { c.fail("the text goes on after the program") }
+}
+
+pub(super) fn program(c: &mut Cursor) -> Read<LoopProgram> {
     c.keyword("program")?;
     c.sign('@')?;
     let mut p = LoopProgram { name: c.word()?.into(), ..LoopProgram::default() };
@@ -17,18 +22,18 @@ pub fn parse_program(text: &str) -> Result<LoopProgram, TextError> {
     while !c.take('}') {
         match c.peek() {
             Some(Token::Word(w)) if w == "const" => {
-                let data = constant(&mut c, p.consts.len())?;
+                let data = constant(c, p.consts.len())?;
                 p.consts.push(data);
             }
-            Some(Token::Word(w)) if w == "buffer" => p.buffers.push(buffer(&mut c)?),
+            Some(Token::Word(w)) if w == "buffer" => p.buffers.push(buffer(c)?),
             Some(Token::Word(w)) if w == "call" => {
-                let call = call(&mut c, &p)?;
+                let call = call(c, &p)?;
                 p.calls.push(call);
             }
-            _ => p.kernels.push(kernel(&mut c)?),
+            _ => p.kernels.push(kernel(c)?),
         }
     }
-    if c.done() { Ok(p) } else { c.fail("the text goes on after the program") }
+    Ok(p)
 }
 
 fn constant(c: &mut Cursor, number: usize) -> Read<Const> {

@@ -7,6 +7,8 @@ use crate::loops::body::{Axis, Expr, ExprId, ExprOp, LoopBody, RedOp, Store, Tai
 use crate::loops::contraction::{Contraction, Operand, Rounding};
 use crate::loops::index::{Atom, Index};
 use crate::loops::kernel::{Arg, ArgId, CopyMap, Init, Kernel, Kind, Mode, Phase, Prov, Scatter, Segment};
+use crate::loops::program::BufferId;
+use crate::loops::repeat::Repeat;
 use crate::loops::scalar::Lit;
 
 impl Display for Kernel {
@@ -17,6 +19,7 @@ impl Display for Kernel {
             Kind::Segments(_) => "segments",
             Kind::ScatterAdd(_) => "scatter",
             Kind::Copy(_) => "copy",
+            Kind::Repeat(_) => "repeat",
         };
         let args: Vec<String> = self.args.iter().map(|a| arg_text(self, a)).collect();
         write!(f, "{word} @{}({})", self.name, args.join(", "))?;
@@ -32,6 +35,7 @@ impl Display for Kernel {
             Kind::Segments(list) => segments(f, self, list)?,
             Kind::ScatterAdd(s) => scatter(f, self, s)?,
             Kind::Copy(c) => copy(f, self, c)?,
+            Kind::Repeat(r) => repeat(f, self, r)?,
         }
         f.write_str("}\n")
     }
@@ -95,6 +99,19 @@ impl Display for ProvText<'_> {
             write!(f, "{}:{}..{}", p.span.source.0, p.span.start, p.span.end)
         }
     }
+}
+
+fn repeat(f: &mut Formatter<'_>, kernel: &Kernel, r: &Repeat) -> fmt::Result {
+    write!(f, " trips {}", r.trips)?;
+    open(f, kernel)?;
+    let name = |b: BufferId| r.body.buffers.get(b.ix()).map_or("missing", |b| &*b.name);
+    if let Some(trip) = r.trip {
+        writeln!(f, "  trip as {}", name(trip))?;
+    }
+    for (arg, link) in kernel.args.iter().zip(&r.links) {
+        writeln!(f, "  {} {} as {}", link.word(), arg.name, name(link.buffer()))?;
+    }
+    r.body.to_string().lines().try_for_each(|line| writeln!(f, "  {line}"))
 }
 
 fn contraction(f: &mut Formatter<'_>, kernel: &Kernel, c: &Contraction) -> fmt::Result {

@@ -1,7 +1,9 @@
 //! Round trips, and texts that are wrong.
 
 use super::*;
-use crate::loops::interp::tests::{gather, linear_relu, scatter, segments, softmax, two_softmaxes};
+use crate::loops::interp::tests::{
+    gather, linear_relu, running_sum, scatter, segments, softmax, two_softmaxes,
+};
 use crate::loops::*;
 use crate::{DType, Device};
 use mlc_diag::{SourceId, Span};
@@ -91,6 +93,7 @@ fn kernels_round_trip() {
         scatter(4, 3, Init::Existing),
         linear_relu(3, 4, 5),
         prologue,
+        running_sum(3, 2),
         copy(None),
         copy(Some((Device::CPU, Device::cuda(1)))),
     ] {
@@ -151,6 +154,7 @@ fn damaged_texts_do_not_panic() {
         linear_relu(3, 4, 5).to_string(),
         scatter(4, 3, Init::Zero).to_string(),
         gather(2, 3, true).to_string(),
+        running_sum(3, 2).to_string(),
     ];
     for text in &texts {
         for cut in 0..text.len() {
@@ -165,6 +169,8 @@ fn damaged_texts_do_not_panic() {
     let deep =
         format!("kernel @k(read x: f32[1]) rows() cols(c0: 1) {{ %0: f32 = load x[{}", "((".repeat(100_000));
     assert!(parse_kernel(&deep).is_err());
+    let nested = "repeat @r() trips 1 { program @p { ".repeat(10_000);
+    assert_eq!(parse_kernel(&nested).unwrap_err().message, "programs nest too deep");
     let e = parse_kernel("kernel @k() rows()\n cols() {\n  %0: f99 = const 1 }").unwrap_err();
     assert_eq!((e.line, e.message.as_str()), (3, "`f99` is no dtype"));
 }

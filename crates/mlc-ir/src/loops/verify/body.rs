@@ -57,6 +57,7 @@ impl Checker<'_> {
                     }
                 }
             }
+            Kind::Repeat(r) => self.repeat(r),
         }
     }
 
@@ -217,7 +218,7 @@ impl Checker<'_> {
                 }
             }
             // Held by `segment_names`.
-            Kind::Segments(_) | Kind::Copy(_) => {}
+            Kind::Segments(_) | Kind::Copy(_) | Kind::Repeat(_) => {}
         }
     }
 
@@ -362,7 +363,7 @@ impl Checker<'_> {
                     self.fail("L5", s.prov, "a scatter loads its destination");
                 }
             }
-            Kind::Segments(_) | Kind::Copy(_) => {}
+            Kind::Segments(_) | Kind::Copy(_) | Kind::Repeat(_) => {}
         }
     }
 

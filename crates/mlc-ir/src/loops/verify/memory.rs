@@ -41,6 +41,8 @@ impl Checker<'_> {
                 let writes = [(c.dst.clone(), c.extents.clone())];
                 self.distinct(ArgId(1), &writes, 0);
             }
+            // Its calls' indices are their kernels', its links are L16's.
+            Kind::Repeat(_) => {}
         }
     }
 
@@ -217,6 +219,8 @@ pub fn elements_written(kernel: &Kernel, arg: ArgId) -> u64 {
         Kind::ScatterAdd(_) => 0,
         Kind::Copy(c) if arg == ArgId(1) => product(&c.extents),
         Kind::Copy(_) => 0,
+        Kind::Repeat(_) if kernel.arg(arg).mode == Mode::Write => kernel.arg(arg).len,
+        Kind::Repeat(_) => 0,
     }
 }
 

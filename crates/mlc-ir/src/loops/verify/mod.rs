@@ -25,6 +25,8 @@
 //! - **L14** No `bitcast`: only expansions of functions contain it, and a kernel holds the function.
 //! - **L15** The kernel has provenance, and every expression names one.
 //! - **L16** Every argument of segments belongs to exactly one of them, which obeys all other rules by itself.
+//! - **L17** A repeat has one link for each argument, to a buffer of its program of the fitting role, dtype and
+//!   length; every input, output and state of the program is linked; the program follows P1 to P7.
 //!
 //! # Programs
 //! - **P1** Names resolve; `after` names earlier calls.
@@ -43,6 +45,7 @@ mod body;
 mod memory;
 mod program;
 mod proof;
+mod repeat;
 #[cfg(test)]
 mod tests;
 

@@ -9,7 +9,7 @@ use super::{Violation, verify_kernel};
 use crate::Device;
 use crate::loops::kernel::{ArgId, Kernel, Kind, Mode, Segment};
 use crate::loops::program::{
-    Arena, ArenaKind, BufferId, BufferSlice, Call, CallId, LoopProgram, Place, Plan, Role,
+    Arena, ArenaKind, BufferId, BufferSlice, Call, CallId, KernelId, LoopProgram, Place, Plan, Role,
 };
 
 /// All violations of a program and its kernels.
@@ -230,6 +230,7 @@ impl Checker<'_> {
         if plan.places.len() != p.buffers.len() || plan.scratch.len() != p.calls.len() {
             return self.fail("P4", Span::NONE, "not every buffer and call is planned".into());
         }
+        self.bodies(plan);
         for (b, place) in p.buffers.iter().zip(&plan.places) {
             let arena = plan.arenas.get(place.arena.ix());
             let fits = arena.is_some_and(|a| {
@@ -246,6 +247,17 @@ impl Checker<'_> {
             self.sharing(plan);
             self.alignment(plan);
             self.scratch(plan);
+        }
+    }
+
+    /// Every repeated program has its plan, which holds by itself.
+    fn bodies(&mut self, plan: &Plan) {
+        for (i, k) in self.program.kernels.iter().enumerate() {
+            let Kind::Repeat(r) = &k.kind else { continue };
+            match plan.bodies.get(&KernelId(i as u32)) {
+                Some(body) if is_plan_of(body, &r.body) => self.found.extend(verify_plan(body)),
+                _ => self.fail("P4", Span::NONE, format!("the program of @{} is not planned", k.name)),
+            }
         }
     }
 
@@ -326,6 +338,13 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// Planning adds donations and nothing else.
+fn is_plan_of(plan: &Plan, program: &LoopProgram) -> bool {
+    let mut planned = plan.program.clone();
+    planned.calls.iter_mut().for_each(|c| c.donates.clear());
+    planned == *program
 }
 
 fn scratch_bytes(arenas: &[Arena], device: Device) -> u64 {

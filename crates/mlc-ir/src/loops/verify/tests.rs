@@ -1,7 +1,9 @@
 //! Good kernels pass; each broken one is caught by the rule named.
 
 use super::*;
-use crate::loops::interp::tests::{gather, linear_relu, plan_of, scatter, segments, softmax, two_softmaxes};
+use crate::loops::interp::tests::{
+    gather, linear_relu, plan_of, running_sum, scatter, segments, softmax, two_softmaxes,
+};
 use crate::loops::*;
 use crate::{DType, Device};
 
@@ -24,6 +26,8 @@ fn good_kernels_pass() {
         segments(),
         scatter(4, 3, Init::Zero),
         scatter(4, 3, Init::Existing),
+        running_sum(3, 2),
+        running_sum(0, 2),
     ] {
         assert_eq!(verify_kernel(&k), [], "{}", k.name);
     }
@@ -34,7 +38,7 @@ fn body(k: &mut Kernel) -> &mut LoopBody {
         Kind::Loop(b) => b,
         Kind::Contract(c) => &mut c.epilogue,
         Kind::ScatterAdd(s) => &mut s.body,
-        Kind::Segments(_) | Kind::Copy(_) => panic!("no body"),
+        Kind::Segments(_) | Kind::Copy(_) | Kind::Repeat(_) => panic!("no body"),
     }
 }
 
@@ -205,4 +209,27 @@ fn segments_share_no_argument() {
     assert_eq!(broken(&|s| drop(s.pop())), Some("L16".into()));
     // A segment obeys the rules of loop kernels.
     assert_eq!(broken(&|s| s[1].body.stores[0].index.offset = 1), Some("L6".into()));
+}
+
+#[test]
+fn repeats_are_linked_as_their_program_asks() {
+    fn repeat(k: &mut Kernel) -> &mut Repeat {
+        let Kind::Repeat(r) = &mut k.kind else { panic!("no repeat") };
+        r
+    }
+    let k = || running_sum(3, 2);
+    broken("L17", k(), |k| repeat(k).trips = 2);
+    broken("L17", k(), |k| repeat(k).links.truncate(3));
+    broken("L17", k(), |k| repeat(k).links[1] = Link::Kept(BufferId(1)));
+    broken("L17", k(), |k| repeat(k).links[0] = Link::Kept(BufferId(1)));
+    broken("L17", k(), |k| repeat(k).trip = None);
+    broken("L17", k(), |k| repeat(k).trip = Some(BufferId(1)));
+    broken("L17", k(), |k| k.args[2].mode = Mode::Read);
+    broken("L10", k(), |k| k.args[3].may_alias = Some(ArgId(1)));
+    // What its program breaks is its own breach.
+    broken("P2", k(), |k| repeat(k).body.calls.swap(0, 1));
+    broken("P2", k(), |k| {
+        repeat(k).body.calls.pop();
+    });
+    broken("L15", k(), |k| repeat(k).body.kernels[0].prov.clear());
 }

@@ -48,6 +48,11 @@ pub fn bind(entry: &Entry, o: &Options<'_>) -> Result<Inputs, Diagnostics> {
     }
     let mut sizes: Binding = bound.iter().map(|(name, (n, _))| (name.clone(), *n)).collect();
     sizes.extend(o.dims.clone());
+    for symbol in &entry.graph.dims.symbols {
+        if let Some(n) = symbol.default {
+            sizes.entry(symbol.name.clone()).or_insert(n);
+        }
+    }
     let mut missing = vec![];
     for decl in &entry.inputs {
         if tensors.iter().any(|(n, _)| *n == *decl.name) {
@@ -75,7 +80,7 @@ pub fn bind(entry: &Entry, o: &Options<'_>) -> Result<Inputs, Diagnostics> {
     let given = o.dims.iter().filter(|(n, _)| !fed.contains_key(*n));
     let mut dims: Binding = given.map(|(n, v)| (n.clone(), *v)).collect();
     for symbol in entry.graph.dims.symbols.iter().filter(|s| o.random && !fed.contains_key(&s.name)) {
-        dims.entry(symbol.name.clone()).or_insert(1);
+        dims.entry(symbol.name.clone()).or_insert(symbol.default.unwrap_or(1));
     }
     Ok(Inputs { tensors, dims })
 }

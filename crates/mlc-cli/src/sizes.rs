@@ -33,7 +33,8 @@ pub fn data_of<'p>(program: &'p Program, entry: &Entry) -> Option<&'p DataSpec> 
     }
 }
 
-/// The dims of an entry: those that its data binds, then those of `--dim`. What no one binds is absent.
+/// The dims of an entry: those that its data binds, then those of `--dim`, then defaults of `int`
+/// parameters. What no one binds is absent.
 pub fn known(program: &Program, entry: &Entry, opened: Option<&Opened>) -> Binding {
     let mut binding = Binding::new();
     if let Some(spec) = data_of(program, entry) {
@@ -50,8 +51,8 @@ pub fn known(program: &Program, entry: &Entry, opened: Option<&Opened>) -> Bindi
         }
     }
     for symbol in &entry.graph.dims.symbols {
-        if let Some(n) = program.dims().get(&symbol.name) {
-            binding.entry(symbol.name.clone()).or_insert(*n);
+        if let Some(n) = program.dims().get(&symbol.name).copied().or(symbol.default) {
+            binding.entry(symbol.name.clone()).or_insert(n);
         }
     }
     binding

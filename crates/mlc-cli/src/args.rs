@@ -71,10 +71,10 @@ pub struct ModelArgs {
     #[arg(long, value_name = "PRECISION")]
     pub precision: Option<String>,
     /// The run's seed; does not override a seed in the file
-    #[arg(long, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
     pub seed: Option<u64>,
     /// Threads for CPU kernels; results do not depend on it
-    #[arg(long, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
     pub threads: Option<usize>,
     /// `explicit` makes every transfer that is not spelled `.to` an error
     #[arg(long, value_name = "MODE")]
@@ -146,10 +146,10 @@ pub struct RunArgs {
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Updates in all, in place of the file's steps and epochs; 0 only compiles and validates
-    #[arg(long, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
     pub steps: Option<u64>,
     /// Epochs in all, in place of the file's steps and epochs
-    #[arg(long, value_name = "N")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N")]
     pub epochs: Option<u64>,
     /// Take the data in file order
     #[arg(long)]
@@ -161,7 +161,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR")]
     pub checkpoint: Option<PathBuf>,
     /// Steps between checkpoints
-    #[arg(long, value_name = "N", requires = "checkpoint")]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", requires = "checkpoint")]
     pub every: Option<u64>,
     /// Continue from the checkpoint in this folder
     #[arg(long, value_name = "DIR")]

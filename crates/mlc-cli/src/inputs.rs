@@ -48,6 +48,11 @@ pub fn bind(entry: &Entry, o: &Options<'_>) -> Result<Inputs, Diagnostics> {
     }
     let mut sizes: Binding = bound.iter().map(|(name, (n, _))| (name.clone(), *n)).collect();
     sizes.extend(o.dims.clone());
+    for symbol in &entry.graph.dims.symbols {
+        if let Some(n) = symbol.default {
+            sizes.entry(symbol.name.clone()).or_insert(n);
+        }
+    }
     let mut missing = vec![];
     for decl in &entry.inputs {
         if tensors.iter().any(|(n, _)| *n == *decl.name) {

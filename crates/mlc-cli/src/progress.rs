@@ -91,9 +91,9 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// `loss 0.2311  accuracy 0.93  scale 32768, 2 skipped  12.3 s left  41,000 samples/s`: what matters
-    /// most first, for a narrow terminal cuts the end off.
-    fn numbers(&self, r: &StepReport) -> String {
+    /// `loss 0.2311`, `accuracy 0.93`, `scale 32768, 2 skipped`, `12.3 s left`, `41,000 samples/s`: what matters
+    /// most first, for a narrow terminal has no room for the last.
+    fn numbers(&self, r: &StepReport) -> Vec<String> {
         let w = &self.window;
         let mean = |sum: f64| sum / w.steps.max(1) as f64;
         let mut parts = vec![];
@@ -112,7 +112,7 @@ impl<'a> Progress<'a> {
             let rate = if rate < 10.0 { text::value(rate) } else { text::count(rate as u64) };
             parts.push(format!("{rate} {what}"));
         }
-        parts.join("  ")
+        parts
     }
 
     /// Time left, from the mean over all steps so far.
@@ -127,14 +127,15 @@ impl<'a> Progress<'a> {
     }
 
     fn draw(&mut self, r: &StepReport) {
-        let text = self.numbers(r);
+        let (place, numbers) = (self.place(r), self.numbers(r));
         match &self.mode {
             Mode::Quiet => {}
-            Mode::Plain => err(&format!("{}  {text}\n", self.place(r))),
+            Mode::Plain => err(&format!("{place}  {}\n", numbers.join("  "))),
             Mode::Bar(bar) => {
                 bar.set_position(r.step);
-                bar.set_prefix(self.place(r));
-                bar.set_message(text);
+                let width = usize::from(console::Term::stderr().size().1);
+                bar.set_message(fit(&numbers, width.saturating_sub(place.len() + 2)));
+                bar.set_prefix(place);
             }
         }
         self.window = Window { since: Some(Instant::now()), ..Window::default() };
@@ -215,6 +216,22 @@ impl Observer for Progress<'_> {
     }
 }
 
+/// As many of the parts, from the first on, as have room whole; the first in any case.
+fn fit(parts: &[String], room: usize) -> String {
+    let mut line = String::new();
+    for part in parts {
+        if line.is_empty() {
+            line.push_str(part);
+        } else if line.len() + 2 + part.len() <= room {
+            line.push_str("  ");
+            line.push_str(part);
+        } else {
+            break;
+        }
+    }
+    line
+}
+
 /// `loss 0.0812  accuracy 0.9751`
 pub fn validation(r: &ValidationReport) -> String {
     named(&r.losses, "loss", &r.metrics)
@@ -228,4 +245,18 @@ pub fn named(losses: &[(String, f64)], loss: &str, metrics: &[(String, f64)]) ->
     });
     let metrics = metrics.iter().map(|(n, v)| format!("{n} {}", text::value(*v)));
     losses.chain(metrics).collect::<Vec<_>>().join("  ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrow_line_has_whole_parts() {
+        let parts = ["loss 0.1", "accuracy 0.9", "3 s left"].map(str::to_string);
+        assert_eq!(fit(&parts, 80), "loss 0.1  accuracy 0.9  3 s left");
+        assert_eq!(fit(&parts, 31), "loss 0.1  accuracy 0.9");
+        assert_eq!(fit(&parts, 5), "loss 0.1");
+        assert_eq!(fit(&[], 5), "");
+    }
 }

@@ -33,8 +33,8 @@ pub fn data_of<'p>(program: &'p Program, entry: &Entry) -> Option<&'p DataSpec> 
     }
 }
 
-/// The dims of an entry: those that its data binds, then those of `--dim`, then defaults. What no one binds is
-/// absent.
+/// The dims of an entry: those that its data binds, then those of `--dim`, then defaults of `int`
+/// parameters. What no one binds is absent.
 pub fn known(program: &Program, entry: &Entry, opened: Option<&Opened>) -> Binding {
     let mut binding = Binding::new();
     if let Some(spec) = data_of(program, entry) {

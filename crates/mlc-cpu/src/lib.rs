@@ -38,6 +38,7 @@ pub use features::{CpuFeatures, Level};
 pub use jit::Text;
 pub use schedule::Costs;
 pub use store::{Exported, ExportedFunction};
+pub use tile::accuracy::worst_error;
 
 #[cfg(test)]
 mod tests;

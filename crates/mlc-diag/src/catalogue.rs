@@ -150,7 +150,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry {
         code: "E0302",
         title: "name declared twice",
-        text: "Two items of a file, members of a model or bindings of a train block have one name. Rename one of them.",
+        text: "Two items of a file, members of a model, parameters or bindings of a train block have one name. Rename one of them.",
     },
     Entry {
         code: "E0303",
@@ -632,7 +632,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry {
         code: "E0915",
         title: "nothing of this name",
-        text: "`mlc doc` lists the library, `mlc explain` knows the codes of diagnostics and the words fusion, precision and transfers.",
+        text: "`mlc doc` lists the library, `mlc explain` knows the codes of diagnostics and the words fusion, precision and transfers. `--model` names a model of the file, `--device` one of its `device` items or a device as written (`cuda:1`).",
     },
     Entry {
         code: "E0916",
@@ -652,7 +652,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry {
         code: "W0701",
         title: "weights converted",
-        text: "A tensor of the weights file had another float dtype than the parameter and was converted.",
+        text: "Tensors of the weights file had another float dtype than their parameters and were converted.",
     },
     Entry {
         code: "W0702",

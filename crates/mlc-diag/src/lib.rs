@@ -7,9 +7,11 @@
 
 pub mod catalogue;
 mod diagnostic;
+mod io;
 mod render;
 mod source;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity};
+pub use io::io_reason;
 pub use render::{Style, render, render_all};
 pub use source::{SourceId, SourceMap, Span, Spanned};

@@ -12,7 +12,7 @@
 use mlc_diag::{Diagnostic, Diagnostics, Span};
 use mlc_ir::graph::{Check, Graph, Node, Stage};
 use mlc_ir::op::{Constant, Literal, Op};
-use mlc_ir::types::{Fact, Relation};
+use mlc_ir::types::{Atom, Fact, Relation};
 use mlc_ir::{Binding, DType, Dim, Symbol, Type};
 
 use crate::pass::{Pass, PassCx};
@@ -59,6 +59,11 @@ impl Pass for Bind {
     }
 }
 
+/// Is it `a % b` alone, as in the fact that a division of dims comes out?
+fn is_remainder(d: &Dim) -> bool {
+    matches!(&d.monomials()[..], [(atoms, _)] if matches!(atoms[..], [(Atom::Rem(_), 1)]))
+}
+
 impl Bind {
     pub fn new(binding: Binding) -> Bind {
         Bind { binding }
@@ -89,12 +94,12 @@ impl Bind {
             return None;
         }
         let title = format!("`{}` does not hold for {}", fact, self.values_in(fact));
-        Some(
-            Diagnostic::error("E0209", title)
-                .label(fact.span, "required here")
-                .note(self.sides(fact))
-                .hint("bind other sizes, or change what feeds this dim"),
-        )
+        Some(Diagnostic::error("E0209", title).label(fact.span, "required here").note(self.sides(fact)).hint(
+            match is_remainder(&fact.lhs) {
+                true => "bind other sizes; where a fraction is meant, divide a tensor: `x * a / b`",
+                false => "bind other sizes, or change what feeds this dim",
+            },
+        ))
     }
 
     fn check(&self, check: &Check) -> Option<Diagnostic> {

@@ -38,6 +38,7 @@ pub use report::{ParamRow, params};
 pub use session::{Seed, Session, StepResult};
 pub use target::{Target, cpu_description};
 
+pub use mlc_cpu as cpu;
 pub use mlc_cuda as cuda;
 pub use mlc_diag as diag;
 pub use mlc_frontend as frontend;

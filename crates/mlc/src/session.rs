@@ -482,6 +482,11 @@ pub(crate) fn binding_of(entry: &Entry, inputs: &[Fed], given: &Binding) -> Resu
             None => {}
         }
     }
+    for s in &entry.graph.dims.symbols {
+        if let Some(n) = s.default {
+            binding.entry(s.name.clone()).or_insert(n);
+        }
+    }
     for decl in &entry.inputs {
         let Some(fed) = inputs.iter().find(|f| f.name == decl.name) else { continue };
         for (axis, (dim, &n)) in decl.ty.shape.iter().zip(&fed.shape).enumerate() {

@@ -10,7 +10,7 @@ mod fuzz;
 const HELP: &str = "\
 cargo xtask bench ...         speed, beside PyTorch and JAX with --peers; says more with --help
 cargo xtask docs              rewrite docs/ops.md and docs/errors.md from the code
-cargo xtask functions [NAME]  check f32 function expansions on all 2^32 inputs (minutes each)
+cargo xtask functions [NAME]  check f32 function expansions on all 2^32 inputs (a minute or two each)
 cargo xtask fuzz [FROM [N]]   random programs through all evaluators, from a seed, without end unless N is given
 ";
 

@@ -48,6 +48,19 @@ fn compile_refuses_what_it_cannot() {
 }
 
 #[test]
+fn names_in_options_that_the_file_has_not() {
+    let f = Folder::new();
+    f.mlc("check net.mlg --model Nte").fails(2, "E0915", &["Nte", "did you mean `Net`"]);
+    f.mlc("run net.mlg --device left=cpu:1").fails(2, "E0915", &["left", "no device at all"]);
+    // What is spelled as a device may stand in a command for any program.
+    f.mlc("check net.mlg --device cuda:1=cpu:1 --model Net").ok();
+    let done = f.mlc("run net.mlg --steps -1");
+    assert_eq!(done.code, 2);
+    assert!(done.err.contains("'-1' for '--steps <N>'"), "{}", done.err);
+    f.mlc("run .").fails(1, "E0701", &["it is a folder"]);
+}
+
+#[test]
 fn a_target_that_is_missing_says_what_was_looked_for() {
     let f = Folder::new();
     for line in [

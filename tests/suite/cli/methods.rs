@@ -111,6 +111,17 @@ fn wrong_inputs_say_what_is_declared() {
 }
 
 #[test]
+fn an_int_parameter_has_its_default_unless_dim_says_otherwise() {
+    let f = Folder::empty();
+    f.write("m.mlg", "fn ramp(x: f32[n], times: int = 3, by: int = 2) -> f32[n, times * by] { expand(x[:, None], [n, times * by]) }");
+    f.floats("x.npy", &[5], |i| i as f32);
+    assert!(f.mlc("run m.mlg ramp --input x=x.npy").ok().out.contains("f32[5,6]"));
+    assert!(f.mlc("run m.mlg ramp --input x=x.npy --dim times=4").ok().out.contains("f32[5,8]"));
+    assert!(f.mlc("run m.mlg ramp --random-inputs --dim by=1").ok().out.contains("f32[1,3]"));
+    assert!(f.mlc("compile m.mlg ramp --dim n=1 --emit loops").ok().out.contains("== loops ramp =="));
+}
+
+#[test]
 fn a_fault_names_its_own_line_where_kernels_are_equal() {
     let f = Folder::empty();
     f.write(

@@ -201,3 +201,57 @@ fn ctrl_c_finishes_the_step_saves_and_says_how_to_go_on() {
     let all = steps(&log(&f, "log.jsonl"));
     assert_eq!(all, (1..=last + 2).collect::<Vec<_>>());
 }
+
+#[test]
+fn what_cannot_be_written_is_found_before_the_first_step() {
+    let f = Folder::new();
+    f.mlc("run net.mlg --checkpoint net.mlg/ck").fails(1, "E0721", &["net.mlg/ck", "a file stands where"]);
+    f.mlc("run net.mlg --checkpoint net.mlg").fails(1, "E0721", &["net.mlg"]);
+    f.write(
+        "saves.mlg",
+        super::MODEL.replace("epochs    = 2", "epochs    = 2\n    save = \"out/w.safetensors\""),
+    );
+    let done = f.mlc("run saves.mlg").fails(1, "E0712", &["there is no folder", "out"]);
+    assert!(!done.err.contains("epoch 1"), "{}", done.err);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_does_not_keep_the_others() {
+    let f = Folder::new();
+    f.write("saves.mlg", super::MODEL.replace("epochs    = 2", "steps = 2\n    save = \"/dev/full\""));
+    f.mlc("run saves.mlg --save w.safetensors --checkpoint ck").fails(1, "E0712", &["/dev/full"]);
+    assert!(f.path("w.safetensors").is_file() && f.path("ck/checkpoint.safetensors").is_file());
+}
+
+#[test]
+fn lines_of_the_log_keep_their_order() {
+    let f = Folder::new();
+    f.mlc("run net.mlg --steps 1 --log log.jsonl").ok();
+    let text = f.text("log.jsonl");
+    assert!(text.starts_with(r#"{"step":1,"epoch":0,"loss":"#), "{text}");
+    assert!(
+        text.lines().nth(1).is_some_and(|l| l.starts_with(r#"{"validate":1,"step":1,"epoch":0,"#)),
+        "{text}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_disk_that_fills_up_in_the_middle_of_a_checkpoint_loses_nothing() {
+    let f = Folder::new();
+    f.mlc("run net.mlg --steps 3 --checkpoint ck").ok();
+    let before = f.read("ck/checkpoint.safetensors");
+    assert!(before.len() > 600, "the limit below must end a write of this in its middle");
+    // Files may grow to 512 bytes; what goes beyond fails as on a full disk, instead of by a signal.
+    let limited = "trap '' XFSZ; ulimit -f 1; exec \"$@\"";
+    let mlc = mlc_tests::mlc_bin().to_str().expect("a UTF-8 path");
+    let args =
+        ["-c", limited, "sh", mlc, "run", "net.mlg", "--steps", "5", "--resume", "ck", "--checkpoint", "ck"];
+    let mut command = std::process::Command::new("sh");
+    command.args(args).current_dir(f.path(""));
+    let done = Done::of(&command.output().expect("sh runs"));
+    done.fails(1, "E0712", &["ck/checkpoint.safetensors", "unchanged"]);
+    assert_eq!(f.read("ck/checkpoint.safetensors"), before);
+    assert_eq!(files_in(&f.path("ck")), ["checkpoint.safetensors"], "no half-written file is left");
+    f.mlc("run net.mlg --steps 5 --resume ck").ok();
+}

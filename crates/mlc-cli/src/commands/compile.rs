@@ -60,14 +60,7 @@ fn syntax_trees(a: &CompileArgs, kinds: &[EmitKind]) -> Result<u8, Error> {
 
 fn ast(a: &ModelArgs) -> Result<String, Error> {
     let name = a.file.display().to_string();
-    let bytes = std::fs::read(&a.file).map_err(|e| {
-        let why = if e.kind() == std::io::ErrorKind::NotFound {
-            "there is no such file".to_string()
-        } else {
-            e.to_string()
-        };
-        Error::plain(Diagnostic::error("E0701", format!("cannot read `{name}`: {why}")))
-    })?;
+    let bytes = std::fs::read(&a.file).map_err(|e| Error::plain(super::fmt::unreadable(&a.file, &e)))?;
     Ok(format!("== ast {name} ==\n{}\n", emit_ast(&name, &bytes)?.trim_end()))
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mlc::Error;
-use mlc::diag::{Diagnostic, SourceMap};
+use mlc::diag::{Diagnostic, SourceMap, io_reason};
 use mlc::frontend::syntax;
 use mlc::runtime::files::atomic_write;
 
@@ -55,12 +55,6 @@ fn one(path: &Path, check: bool) -> Result<bool, Error> {
     Ok(true)
 }
 
-fn unreadable(path: &Path, e: &std::io::Error) -> Diagnostic {
-    let why = match e.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file".to_string(),
-        std::io::ErrorKind::IsADirectory => "it is a folder".to_string(),
-        std::io::ErrorKind::PermissionDenied => "permission denied".to_string(),
-        _ => e.to_string(),
-    };
-    Diagnostic::error("E0701", format!("cannot read `{}`: {why}", path.display()))
+pub fn unreadable(path: &Path, e: &std::io::Error) -> Diagnostic {
+    Diagnostic::error("E0701", format!("cannot read `{}`: {}", path.display(), io_reason(e)))
 }

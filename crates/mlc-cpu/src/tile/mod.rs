@@ -4,6 +4,7 @@
 //! same operations on each element as the interpreter does, so equal to it bit for bit. A last group that is not
 //! full runs on a padded copy. Each ends with the upper vector halves clear, as the compiler sees to.
 
+pub mod accuracy;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

@@ -7,6 +7,7 @@ use mlc_diag::Span;
 use super::env::{Env, Owner};
 use super::fail::{Fail, R, error, fail, map_error};
 use super::files::FileId;
+use super::foreign;
 use super::interp::{Frame, Interp, MAX_DEPTH};
 use super::later;
 use super::suggest;
@@ -93,7 +94,7 @@ impl<'a> Interp<'a> {
                     let names = self.visible_names(env);
                     let d = error("E0303", name.span, title);
                     let names = names.iter().map(String::as_str);
-                    return Err(suggest::hint(d, &name.text, names, "").into());
+                    return Err(suggest::unknown(d, &name.text, names).into());
                 };
                 self.call(env, f, Some((v, base.span)), args, e.span, &name.text)
             }
@@ -370,6 +371,9 @@ impl<'a> Interp<'a> {
     }
 }
 
+/// Parameters that take a list where PyTorch also takes several arguments.
+const LISTS: [&str; 6] = ["shape", "axes", "layers", "sizes", "shifts", "repeats"];
+
 /// Arguments in the order of the parameters' names.
 pub fn match_args<'a>(
     what: &str,
@@ -392,7 +396,12 @@ pub fn match_args<'a>(
                     let d = error("E0308", n.span, format!("`{what}` has no parameter `{}`", n.text));
                     let all = format!("its parameters are {}", list_names(params));
                     let fallback = if params.is_empty() { "it takes no arguments" } else { &all };
-                    return Err(suggest::hint(d, &n.text, params.iter().copied(), fallback).into());
+                    let ours = foreign::argument(&n.text).filter(|o| params.contains(o));
+                    return Err(match ours {
+                        Some(ours) => d.hint(format!("it is called `{ours}` here")),
+                        None => suggest::hint(d, &n.text, params.iter().copied(), fallback),
+                    }
+                    .into());
                 }
             },
         };
@@ -400,12 +409,15 @@ pub fn match_args<'a>(
             let most = params.len();
             let s = if most == 1 { "" } else { "s" };
             let d = error("E0308", a.span, format!("`{what}` takes at most {most} argument{s}"));
-            let d = if params.is_empty() {
-                d
-            } else {
-                d.hint(format!("its parameters are {}", list_names(params)))
-            };
-            return Err(d.into());
+            return Err(match params.last() {
+                None => d,
+                Some(last) if LISTS.contains(last) => {
+                    d.hint(format!("`{last}` is one list: write `[a, b]` instead of `a, b`"))
+                }
+                Some(&"type") => d.hint("its shape and dtype are one type: write `f32[n, 10]`"),
+                Some(_) => d.hint(format!("its parameters are {}", list_names(params))),
+            }
+            .into());
         };
         if let Some(before) = slot {
             let title = format!("`{}` of `{what}` is given twice", params[at]);

@@ -173,7 +173,7 @@ impl<'a> Interp<'a> {
             "batch" => &["n", "drop_last", "dim"],
             other => {
                 let d = error("E0303", name.span, format!("data has no `{other}`"));
-                return Err(suggest::hint(d, other, ["skip", "take", "shuffle", "batch"], "").into());
+                return Err(suggest::unknown(d, other, ["skip", "take", "shuffle", "batch"]).into());
             }
         };
         let required: Vec<bool> = names.iter().map(|n| *n == "n").collect();

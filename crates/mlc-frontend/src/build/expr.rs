@@ -362,8 +362,11 @@ impl<'a> Interp<'a> {
             (n, _) => {
                 let d = error("E0303", name.span, format!("{} has no `{n}`", v.kind()));
                 let callable = self.lookup(env, n, name.span).is_ok();
-                let hint = if callable { format!("call it: `.{n}()`") } else { String::new() };
-                Err(suggest::hint(d, n, ["shape", "dtype"], &hint).into())
+                Err(match callable {
+                    true => suggest::hint(d, n, ["shape", "dtype"], &format!("call it: `.{n}()`")),
+                    false => suggest::unknown(d, n, ["shape", "dtype"]),
+                }
+                .into())
             }
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use mlc_diag::{Diagnostic, Diagnostics, SourceMap, Span};
+use mlc_diag::{Diagnostic, Diagnostics, SourceMap, Span, io_reason};
 
 use crate::syntax::{self, ast};
 
@@ -150,8 +150,10 @@ impl Load<'_> {
         let bytes = match self.loader.read(path) {
             Ok(bytes) => bytes,
             Err(e) => {
-                let d =
-                    Diagnostic::error("E0701", format!("cannot read `{}`: {}", path.display(), reason(&e)));
+                let d = Diagnostic::error(
+                    "E0701",
+                    format!("cannot read `{}`: {}", path.display(), io_reason(&e)),
+                );
                 self.files.incomplete = true;
                 let hint = "a path in `use` starts at the folder of the file it stands in";
                 self.diags.push(if from.is_none() { d } else { d.label(from, "").hint(hint) });
@@ -209,14 +211,6 @@ impl Load<'_> {
             by_name.insert(name.text.clone(), i);
         }
         by_name
-    }
-}
-
-fn reason(e: &std::io::Error) -> String {
-    match e.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        _ => e.to_string(),
     }
 }
 

@@ -418,6 +418,8 @@ impl<'a> Interp<'a> {
             let dim = ty.shape.get(parts.len()).cloned().unwrap_or(Dim::ZERO);
             match item {
                 Item::NewAxis => return fail("E0202", span, "a new axis has no place in an assignment"),
+                // One run-time integer: a slice of length 1 whose axis the new value has not.
+                Item::Tensor(i) if self.ty(i).rank() == 0 => parts.push((Bound::Tensor(i), Dim::ONE)),
                 Item::Tensor(..) => {
                     return Err(error("E0202", span, "index tensors cannot be assigned to")
                         .hint("use `scatter_add(x, index, src)` or `index_add`")

@@ -225,7 +225,9 @@ impl<'a> Interp<'a> {
         }
         d.labels.retain(|l| !prelude::contains(l.span));
         if let Some(f) = self.stack.iter().find(|f| f.prelude) {
-            let note = format!("in the library's `{}`: see `mlc doc {}`", f.name, f.name);
+            // A method's frame is `Model.method`.
+            let item = f.name.split('.').next().unwrap_or(&f.name);
+            let note = format!("in the library's `{}`: see `mlc doc {item}`", f.name);
             if !d.notes.contains(&note) {
                 d.notes.push(note);
             }

@@ -178,7 +178,7 @@ impl<'a> Interp<'a> {
         }
         let known = self.visible_names(env);
         let d = error("E0301", span, format!("there is no `{name}` here"));
-        suggest::hint(d, name, known.iter().map(String::as_str), "")
+        suggest::unknown(d, name, known.iter().map(String::as_str))
     }
 
     /// All names that could stand here.

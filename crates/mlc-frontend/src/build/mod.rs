@@ -17,6 +17,7 @@ mod env;
 mod expr;
 mod fail;
 mod files;
+mod foreign;
 mod index;
 mod init;
 mod interp;
@@ -86,6 +87,43 @@ pub struct Options {
     pub devices: Vec<(String, Device)>,
 }
 
+impl Options {
+    /// What they name and the program has not.
+    fn unknown(&self, files: &Files) -> Diagnostics {
+        let mut out = Diagnostics::new();
+        let items = || files.units.iter().flat_map(|u| &u.ast.items);
+        let mut check = |option: &str, what: &str, name: &str, known: Vec<&str>| {
+            if known.contains(&name) {
+                return;
+            }
+            let d =
+                Diagnostic::error("E0915", format!("`--{option} {name}`: the file has no {what} `{name}`"));
+            let fallback = match known.is_empty() {
+                true => format!("it has no {what} at all"),
+                false => format!("it has {}", known.join(", ")),
+            };
+            out.push(suggest::hint(d, name, known, &fallback));
+        };
+        if let Some(name) = &self.model {
+            let models = files.units.first().into_iter().flat_map(|u| &u.ast.items);
+            let models = models.filter_map(|i| match &i.kind {
+                ItemKind::Model(m) => Some(m.name.text.as_str()),
+                _ => None,
+            });
+            check("model", "model", name, models.collect());
+        }
+        // What is spelled as a device may be given for programs that do not use it.
+        for (name, _) in self.devices.iter().filter(|d| d.0.parse::<Device>().is_err()) {
+            let devices = items().filter_map(|i| match &i.kind {
+                ItemKind::Device(d) => Some(d.name.text.as_str()),
+                _ => None,
+            });
+            check("device", "device", name, devices.collect());
+        }
+        out
+    }
+}
+
 /// What came of a compilation. Sources are there to render the diagnostics with.
 #[derive(Debug)]
 pub struct Compiled {
@@ -122,6 +160,7 @@ pub fn compile(loader: &(dyn FileLoader + Sync), path: &Path, options: &Options)
     });
     let (program, more) = built;
     diags.extend(more);
+    diags.extend(options.unknown(&files));
     diags.extend(names::check(&files));
     // The interpreter knows more about a mistake than the check of names alone.
     let mut seen = std::collections::HashSet::new();

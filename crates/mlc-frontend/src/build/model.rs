@@ -21,6 +21,9 @@ use super::value::{InstId, ModelRef, StateId, Thunk, Value};
 use crate::prelude;
 use crate::syntax::ast::{self, ExprKind, ModelMemberKind, TypeKind};
 
+/// Models may hold several of each other: a short text can ask for more than any machine holds.
+const MAX_INSTANCES: usize = 100_000;
+
 impl<'a> Interp<'a> {
     /// Builds an instance at the current place.
     pub fn construct(
@@ -93,6 +96,11 @@ impl<'a> Interp<'a> {
             let at = if prelude::contains(at) { self.span } else { at };
             let value = self.config_value(&mut config_env, p, value, name, at)?;
             config_env.declare(&p.name.text, value, p.name.span);
+        }
+        if self.instances.len() >= MAX_INSTANCES {
+            return Err(error("E0313", span, format!("more than {MAX_INSTANCES} instances of models"))
+                .hint("check the bounds of lists of submodels, and models that hold several of each other")
+                .into());
         }
         let id = InstId(self.instances.len());
         self.instances.push(Instance {

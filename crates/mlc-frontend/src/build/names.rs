@@ -93,7 +93,9 @@ impl<'a> Names<'a, '_> {
 
     /// Config parameters: names of the whole item; their defaults see the earlier ones.
     fn params(&mut self, params: &'a [Param]) {
+        self.distinct(params);
         for p in params {
+            self.types(p.ty.as_ref());
             self.body(|cx| p.default.iter().for_each(|e| cx.expr(e)));
             self.outer.push(&p.name.text);
         }
@@ -202,7 +204,18 @@ impl<'a> Names<'a, '_> {
         }
     }
 
+    /// A parameter's name stands once.
+    fn distinct(&mut self, params: &[Param]) {
+        for (i, p) in params.iter().enumerate() {
+            if let Some(first) = params[..i].iter().find(|q| q.name.text == p.name.text) {
+                let title = format!("two parameters are called `{}`", p.name.text);
+                self.out.push(error("E0302", p.name.span, title).label(first.name.span, "the first of them"));
+            }
+        }
+    }
+
     fn with_params(&mut self, params: &'a [Param], body: &'a Block) {
+        self.distinct(params);
         self.body(|cx| {
             params.iter().for_each(|p| cx.param(p));
             cx.block(body);
@@ -210,6 +223,7 @@ impl<'a> Names<'a, '_> {
     }
 
     fn function(&mut self, f: &'a ast::Function) {
+        self.distinct(&f.params);
         self.body(|cx| {
             // Integers first: the dims of others may use them.
             let is_int = |p: &&Param| matches!(p.ty.as_ref().map(|t| &t.kind), Some(TypeKind::Int));
@@ -250,7 +264,9 @@ impl<'a> Names<'a, '_> {
             }
             TypeKind::Tuple(types) => types.iter().for_each(|t| self.introduce(t)),
             TypeKind::List(t) => self.introduce(t),
-            _ => {}
+            TypeKind::Named(_) | TypeKind::Int | TypeKind::Str | TypeKind::Fn | TypeKind::Model => {
+                self.types(Some(ty));
+            }
         }
     }
 
@@ -260,7 +276,8 @@ impl<'a> Names<'a, '_> {
             TypeKind::Tensor(t) => self.tensor_type(t),
             TypeKind::Tuple(types) => types.iter().for_each(|t| self.types(Some(t))),
             TypeKind::List(t) => self.types(Some(t)),
-            _ => {}
+            TypeKind::Named(n) => self.out.push(super::types::unknown_type(n)),
+            TypeKind::Int | TypeKind::Str | TypeKind::Fn | TypeKind::Model => {}
         }
     }
 
@@ -354,8 +371,7 @@ impl<'a> Names<'a, '_> {
             names.push(n);
         }
         let d = error("E0301", span, format!("there is no `{name}` here"));
-        let d = suggest::hint(d, name, names, "");
-        self.out.push(d);
+        self.out.push(suggest::unknown(d, name, names));
     }
 
     fn block(&mut self, b: &'a Block) {
@@ -371,6 +387,10 @@ impl<'a> Names<'a, '_> {
                 self.types(ty.as_ref());
                 self.expr(value);
                 targets.iter().for_each(|p| self.place(p, true));
+                if matches!(value.kind, ExprKind::Error) {
+                    // What could not be read is mistake enough: that nothing reads its name is none.
+                    targets.iter().for_each(|p| self.use_name(&p.name.text, p.name.span));
+                }
             }
             StmtKind::Write { target, value } => {
                 self.expr(value);

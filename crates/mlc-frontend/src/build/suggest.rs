@@ -2,6 +2,8 @@
 
 use mlc_diag::Diagnostic;
 
+use super::foreign;
+
 /// The candidate nearest to `name`, if one is near enough to be a slip.
 pub fn nearest<'n>(name: &str, candidates: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let limit = match name.chars().count() {
@@ -16,6 +18,14 @@ pub fn nearest<'n>(name: &str, candidates: impl IntoIterator<Item = &'n str>) ->
         .filter(|(d, c)| *d <= limit && *d < c.chars().count())
         .min()
         .map(|(_, c)| c)
+}
+
+/// For a name that is unknown: what stands for it here if it is PyTorch's, else "did you mean".
+pub fn unknown<'n>(d: Diagnostic, name: &str, candidates: impl IntoIterator<Item = &'n str>) -> Diagnostic {
+    match foreign::name(name) {
+        Some(instead) => d.hint(instead),
+        None => hint(d, name, candidates, ""),
+    }
 }
 
 /// Adds "did you mean" to an error, or else `fallback`.

@@ -330,7 +330,10 @@ impl<'a> Interp<'a> {
             format!("nothing uses `{name}`, and it is no setting of a train block"),
         );
         let known = format!("the settings are {}", KNOWN.join(", "));
-        self.report(suggest::hint(d, name, KNOWN.iter().copied(), &known));
+        self.report(match super::foreign::name(name) {
+            Some(instead) => d.hint(instead),
+            None => suggest::hint(d, name, KNOWN.iter().copied(), &known),
+        });
     }
 
     fn name_is_used(&self, i: usize, name: &str) -> bool {

@@ -119,20 +119,7 @@ impl<'a> Interp<'a> {
                 }
                 _ => Err(wrong(self, "a list")),
             },
-            TypeKind::Named(n) => {
-                let known = [
-                    "f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u8", "bool", "int", "str", "fn",
-                    "model",
-                ];
-                let d = error("E0301", n.span, format!("there is no type `{}`", n.text));
-                Err(super::suggest::hint(
-                    d,
-                    &n.text,
-                    known,
-                    "types are dtypes with dims, int, str, fn, model, tuples and lists",
-                )
-                .into())
-            }
+            TypeKind::Named(n) => Err(unknown_type(n).into()),
         }
     }
 
@@ -445,5 +432,19 @@ pub fn expr_names<'e>(e: &'e ast::Expr, out: &mut Vec<&'e str>) {
         }
         ExprKind::Tuple(items) => items.iter().for_each(|i| expr_names(i, out)),
         _ => {}
+    }
+}
+
+/// The error for a name that is no type.
+pub fn unknown_type(n: &ast::Name) -> Diagnostic {
+    const KNOWN: [&str; 14] =
+        ["f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u8", "bool", "int", "str", "fn", "model"];
+    let d = error("E0301", n.span, format!("there is no type `{}`", n.text));
+    match crate::syntax::foreign_type(&n.text) {
+        Some(instead) => d.hint(instead),
+        None => {
+            let all = "types are dtypes with dims, int, str, fn, model, tuples and lists";
+            super::suggest::hint(d, &n.text, KNOWN, all)
+        }
     }
 }

@@ -314,11 +314,22 @@ impl<'a> Walk<'a> {
             return; // the closing bracket is in the string, most likely
         }
         let (span, ch) = (token.span(self.source), open.ch);
+        let comment = self.closed_in_comment(line_end, closer(ch));
         self.problem(|| {
-            Diagnostic::error("E0102", format!("this `{ch}` is never closed"))
-                .label(span, format!("no `{}` for this one", closer(ch)))
-                .label(at, label)
+            let d = Diagnostic::error("E0102", format!("this `{ch}` is never closed"))
+                .label(span, format!("no `{}` for this one", closer(ch)));
+            match comment {
+                Some(c) => d.label(c, "`//` begins a comment").hint("whole division is `floor_div(a, b)`"),
+                None => d.label(at, label),
+            }
         });
+    }
+
+    /// The comment behind token `i`, if the closing bracket stands in it: `(x // 2)`.
+    fn closed_in_comment(&self, i: usize, closing: char) -> Option<Span> {
+        let comment = self.tokens.get(i + 1).filter(|t| t.kind == TokenKind::Comment)?;
+        let operand = matches!(self.tokens[i].kind, TokenKind::Word | TokenKind::Number | TokenKind::Close);
+        (operand && comment.text(self.text).contains(closing)).then(|| comment.span(self.source))
     }
 
     /// The last real token on the line of token `i`.

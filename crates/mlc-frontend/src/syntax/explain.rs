@@ -9,6 +9,7 @@ use pest::Parser as _;
 use pest::error::{Error, ErrorVariant, InputLocation};
 use pest::iterators::Pair;
 
+use super::ast::Name;
 use super::grammar::{Grammar, Rule};
 use super::habits;
 use super::parse::Cx;
@@ -34,6 +35,26 @@ pub(super) fn broken<'i>(cx: &mut Cx<'i>, pair: &Pair<'i, Rule>) -> bool {
     };
     cx.report(d);
     true
+}
+
+/// The names that a broken line would have bound: what uses them is no mistake of its own.
+pub(super) fn bound_names<'i>(cx: &Cx<'i>, pair: &Pair<'i, Rule>) -> Vec<Name> {
+    let start = cx.position(pair.as_span().start()) as u32;
+    let first = cx.tokens.partition_point(|t| t.start < start);
+    let mut names = vec![];
+    for pair in cx.tokens[first..].chunks(2) {
+        let [name, sign] = pair else { break };
+        if name.kind != TokenKind::Word {
+            break;
+        }
+        names.push(Name { text: name.text(cx.text).to_owned(), span: name.span(cx.source) });
+        match sign.text(cx.text) {
+            "," => {}
+            "=" | ":" => return names,
+            _ => break,
+        }
+    }
+    vec![]
 }
 
 /// The diagnostic of a failed parse of `text`, which begins at `offset` of what the grammar reads.
@@ -108,6 +129,16 @@ impl Around<'_> {
     /// Nothing stands between the token before and what was found.
     pub fn touches(&self) -> bool {
         matches!((self.line.last(), self.found), (Some(a), Some(b)) if a.end == b.start)
+    }
+
+    /// What was found and the sign that it touches, as one.
+    pub fn touching(&self) -> &str {
+        match (self.found, self.next) {
+            (Some(a), Some(b)) if a.end == b.start => {
+                self.text.get(a.start as usize..b.end as usize).unwrap_or("")
+            }
+            _ => "",
+        }
     }
 
     /// The sign before what was found follows a number.

@@ -131,8 +131,12 @@ impl<'i> Cx<'i> {
                 Rule::call => ExprKind::Call { callee: base, args: self.args(parts) },
                 Rule::index => ExprKind::Index { base, items: parts.map(|p| self.index_item(p)).collect() },
                 Rule::dot => {
-                    self.refuse_self(&base);
-                    ExprKind::Field { base, name: self.name_part(&mut parts, span) }
+                    let name = self.name_part(&mut parts, span);
+                    // What follows `self.` is what was meant.
+                    match self.refuse_self(&base) {
+                        true => ExprKind::Name(name.text),
+                        false => ExprKind::Field { base, name },
+                    }
                 }
                 _ => ExprKind::On { value: base, device: self.device_ref(&mut parts, span) },
             };
@@ -141,14 +145,16 @@ impl<'i> Cx<'i> {
         expr
     }
 
-    fn refuse_self(&mut self, base: &Expr) {
-        if matches!(&base.kind, ExprKind::Name(n) if n == "self") {
+    fn refuse_self(&mut self, base: &Expr) -> bool {
+        let refused = matches!(&base.kind, ExprKind::Name(n) if n == "self");
+        if refused {
             self.report(
                 Diagnostic::error("E0108", "there is no `self`")
                     .label(base.span, "not needed here")
                     .hint("members are in scope by their names: `fc1(x)`, not `self.fc1(x)`"),
             );
         }
+        refused
     }
 
     fn args(&mut self, parts: Parts<'i>) -> Vec<Arg> {

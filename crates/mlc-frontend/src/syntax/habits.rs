@@ -69,6 +69,9 @@ fn sign(around: &Around<'_>) -> Option<(String, String)> {
     let bad = around.found.is_some_and(|t| t.kind == TokenKind::Bad);
     let (title, hint) = match found {
         _ if found.starts_with('\'') => ("strings stand in double quotes", "write `\"text\"`"),
+        "/" | "*" if around.touching() == "/*" => {
+            ("comments begin with `//`", "write `//` before each line, or `///` for documentation")
+        }
         _ if found.starts_with('#') => {
             ("comments begin with `//`", "write `// text`, or `/// text` for documentation")
         }
@@ -111,6 +114,17 @@ fn form(around: &Around<'_>) -> Option<(String, String)> {
     if found == "=" && around.after_operand() && condition {
         return both("`=` binds a name; `==` compares", "write `==`");
     }
+    if found == "is" && around.after_operand() {
+        return both("`is` is written `==`", "write `x == None`, `x != None`");
+    }
+    if before == "self" && found == "." {
+        return both("there is no `self`", "members are bound by their names: `fc1 = Linear(4, 8)`");
+    }
+    if matches!(found, "[" | "<")
+        && let Some(hint) = foreign_type(before)
+    {
+        return Some((format!("there is no type `{before}`"), hint));
+    }
     if matches!(found, "*" | "**") && matches!(before, "(" | ",") {
         return both(
             "there are no `*args` and `**kwargs`",
@@ -148,6 +162,9 @@ pub(super) fn hint(around: &Around<'_>) -> Option<String> {
     }
     if found == "fn" && around.expects(Rule::number) {
         return Some("functions are items: name one with `fn NAME(x) { .. }` and pass the name".to_owned());
+    }
+    if found == "fn" && around.expects(Rule::lone_model_member) {
+        return Some("a method begins with its name: `forward(x: f32[batch, 4]) { .. }`".to_owned());
     }
     if found == "." && around.next.is_some_and(|t| t.kind == TokenKind::Number) {
         return Some(format!("write `0.{}`", around.next()));
@@ -191,6 +208,31 @@ pub(super) fn hint(around: &Around<'_>) -> Option<String> {
         return Some("put a `,` between elements".to_owned());
     }
     None
+}
+
+/// What to write for a type's name from elsewhere.
+pub fn foreign_type(name: &str) -> Option<String> {
+    const DTYPES: &[(&str, &str)] = &[
+        ("f64", "float64 double Float64 DoubleTensor"),
+        ("f32", "float float32 Float32 FloatTensor"),
+        ("f16", "half float16 Float16 HalfTensor"),
+        ("bf16", "bfloat16 BFloat16"),
+        ("i64", "long int64 i128 u64 LongTensor"),
+        ("i32", "int32 u32 IntTensor"),
+        ("i16", "short int16 u16"),
+        ("i8", "int8"),
+        ("u8", "uint8 byte ByteTensor"),
+        ("bool", "boolean Bool BoolTensor"),
+        ("str", "string String"),
+        ("int", "integer Int usize"),
+        ("fn", "function Callable"),
+        ("model", "Module"),
+    ];
+    if matches!(name, "Tensor" | "tensor" | "ndarray" | "Array" | "array") {
+        return Some("a tensor's type is its dtype with its dims: `f32[batch, 784]`".to_owned());
+    }
+    let ours = DTYPES.iter().find(|d| d.1.split(' ').any(|w| w == name))?.0;
+    Some(format!("write `{ours}`"))
 }
 
 fn is_reserved(word: &str) -> bool {

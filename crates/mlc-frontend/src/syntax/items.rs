@@ -63,19 +63,22 @@ impl<'i> Cx<'i> {
 
     fn model(&mut self, parts: &mut Parts<'i>, span: Span) -> Model {
         let (name, params) = (self.name_part(parts, span), self.params(parts));
-        let members = self.members(parts, |cx, parts, rule, span| match rule {
+        let members = self.members(parts, |cx, parts, rule, span, broken| match rule {
             Rule::transfers => ModelMemberKind::Transfers(cx.transfers(parts, span)),
             Rule::state_decl => ModelMemberKind::State(cx.state_decl(parts, span)),
             Rule::method => ModelMemberKind::Method(cx.method(parts, span)),
             Rule::binding => ModelMemberKind::Binding(cx.binding(parts, span)),
-            _ => ModelMemberKind::Error,
+            _ => match broken {
+                Some(b) => ModelMemberKind::Binding(b),
+                None => ModelMemberKind::Error,
+            },
         });
         Model { name, params, members }
     }
 
     fn dataset(&mut self, parts: &mut Parts<'i>, span: Span) -> Dataset {
         let (name, params) = (self.name_part(parts, span), self.params(parts));
-        let fields = self.members(parts, |cx, parts, rule, span| match rule {
+        let fields = self.members(parts, |cx, parts, rule, span, _| match rule {
             Rule::field => DatasetMemberKind::Field(cx.field(parts, span)),
             _ => DatasetMemberKind::Error,
         });
@@ -84,7 +87,7 @@ impl<'i> Cx<'i> {
 
     fn optimizer(&mut self, parts: &mut Parts<'i>, span: Span) -> Optimizer {
         let (name, params) = (self.name_part(parts, span), self.params(parts));
-        let members = self.members(parts, |cx, parts, rule, span| match rule {
+        let members = self.members(parts, |cx, parts, rule, span, _| match rule {
             Rule::state_decl => OptimizerMemberKind::State(cx.state_decl(parts, span)),
             Rule::method => OptimizerMemberKind::Method(cx.method(parts, span)),
             _ => OptimizerMemberKind::Error,
@@ -94,7 +97,7 @@ impl<'i> Cx<'i> {
 
     fn train(&mut self, parts: &mut Parts<'i>) -> Train {
         let name = self.try_name(parts);
-        let members = self.members(parts, |cx, parts, rule, span| match rule {
+        let members = self.members(parts, |cx, parts, rule, span, broken| match rule {
             Rule::transfers => TrainMemberKind::Transfers(cx.transfers(parts, span)),
             Rule::fn_item => TrainMemberKind::Fn(cx.fn_in(parts, span)),
             Rule::loss => TrainMemberKind::Loss(cx.loss(parts, span)),
@@ -103,23 +106,32 @@ impl<'i> Cx<'i> {
                 TrainMemberKind::Metric(Metric { name, params, body: cx.block_part(parts, span) })
             }
             Rule::binding => TrainMemberKind::Binding(cx.binding(parts, span)),
-            _ => TrainMemberKind::Error,
+            _ => match broken {
+                Some(b) => TrainMemberKind::Binding(b),
+                None => TrainMemberKind::Error,
+            },
         });
         Train { name, members }
     }
 
-    /// The rest of an item's parts, each a member; broken ones are explained here.
+    /// The rest of an item's parts, each a member; broken ones are explained here. Of those, `read` gets
+    /// the binding that stands for what could not be read, if it is one.
     fn members<K>(
         &mut self,
         parts: &mut Parts<'i>,
-        read: impl Fn(&mut Self, &mut Parts<'i>, Rule, Span) -> K,
+        read: impl Fn(&mut Self, &mut Parts<'i>, Rule, Span, Option<Binding>) -> K,
     ) -> Vec<Documented<K>> {
         let mut members = vec![];
         for pair in parts {
             let (span, rule) = (self.span(&pair), pair.as_rule());
             let doc = self.doc_before(span);
-            explain::broken(self, &pair);
-            let kind = read(self, &mut Parts::of(pair), rule, span);
+            let mut broken = None;
+            if explain::broken(self, &pair) {
+                let value = Expr { kind: ExprKind::Error, span };
+                let name = explain::bound_names(self, &pair).into_iter().next();
+                broken = name.map(|name| Binding { name, ty: None, value });
+            }
+            let kind = read(self, &mut Parts::of(pair), rule, span, broken);
             members.push(Documented { doc, span, kind });
         }
         members

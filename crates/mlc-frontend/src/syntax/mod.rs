@@ -28,6 +28,7 @@ mod stmts;
 pub use brackets::MAX_NESTING;
 pub use dump::{dump, dump_expr, dump_item};
 pub use format::{format, format_source};
+pub use habits::foreign_type;
 pub use parse::{Comment, IndexEntry, ItemWord, MAX_ERRORS, Parsed, index, parse, parse_bytes, parse_item};
 
 /// The parser that pest derives from the grammar.

@@ -59,7 +59,8 @@ impl Token {
 pub fn scan(text: &str) -> Vec<Token> {
     let mut tokens = Vec::with_capacity(text.len() / 4);
     let bytes = text.as_bytes();
-    let mut at = 0;
+    // Some editors begin a file with a mark of its byte order.
+    let mut at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     while let Some(&b) = bytes.get(at) {
         if matches!(b, b' ' | b'\t' | b'\r') {
             at += 1;

@@ -25,7 +25,7 @@ impl<'i> Cx<'i> {
     fn stmt(&mut self, pair: Pair<'i, Rule>) -> Stmt {
         let span = self.span(&pair);
         if explain::broken(self, &pair) {
-            return Stmt { kind: StmtKind::Error, span };
+            return Stmt { kind: self.broken_stmt(&pair, span), span };
         }
         let mut expect = false;
         let (mut left, mut ty, mut op, mut value) = (vec![], None, None, None);
@@ -44,6 +44,16 @@ impl<'i> Cx<'i> {
             _ => self.plain(left, ty, expect),
         };
         Stmt { kind: kind.unwrap_or(StmtKind::Error), span }
+    }
+
+    /// What could not be read still binds its names.
+    fn broken_stmt(&self, pair: &Pair<'i, Rule>, span: Span) -> StmtKind {
+        let place = |name: Name| Place { span: name.span, name, path: vec![], index: vec![] };
+        let targets: Vec<Place> = explain::bound_names(self, pair).into_iter().map(place).collect();
+        match targets.is_empty() {
+            true => StmtKind::Error,
+            false => StmtKind::Assign { targets, ty: None, value: Expr { kind: ExprKind::Error, span } },
+        }
     }
 
     /// A statement without `=` or `<-`.

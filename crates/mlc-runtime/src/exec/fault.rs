@@ -18,6 +18,11 @@ pub struct Fault {
     pub span: Span,
 }
 
+/// A name that the lowering made up, which says nothing to who wrote the program.
+fn is_temporary(name: &str) -> bool {
+    name.strip_prefix('t').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
 impl Fault {
     /// What the record says; `None` if it is clear.
     pub fn from_record(plan: &Plan, record: &FaultRecord) -> Option<Fault> {
@@ -47,7 +52,10 @@ impl Fault {
         };
         Diagnostic::error("E0801", title)
             .label(self.span, format!("this index was {value}"))
-            .note(format!("{valid}; the tensor indexed is `{arg}`"))
+            .note(match is_temporary(arg) {
+                true => valid,
+                false => format!("{valid}; the tensor indexed is `{arg}`"),
+            })
             .hint("check the labels or token ids in the data against the number of classes or the vocabulary")
     }
 }

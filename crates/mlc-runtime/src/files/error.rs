@@ -5,13 +5,13 @@ use std::fmt::Display;
 use std::io;
 use std::path::Path;
 
-use mlc_diag::Diagnostic;
+use mlc_diag::{Diagnostic, io_reason};
 
 use crate::host::ShapeError;
 
 /// The file is not there or may not be read.
 pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
-    let d = Diagnostic::error("E0701", format!("cannot read `{}`: {}", path.display(), reason(error)));
+    let d = Diagnostic::error("E0701", format!("cannot read `{}`: {}", path.display(), io_reason(error)));
     if error.kind() != io::ErrorKind::NotFound {
         return d;
     }
@@ -69,7 +69,7 @@ pub(crate) fn shape(name: &dyn Display, error: ShapeError) -> Diagnostic {
 
 /// What could not be written, and that nothing was lost.
 pub(crate) fn unwritable(path: &Path, error: &io::Error, existed: bool) -> Diagnostic {
-    let d = Diagnostic::error("E0712", format!("cannot write `{}`: {}", path.display(), reason(error)));
+    let d = Diagnostic::error("E0712", format!("cannot write `{}`: {}", path.display(), io_reason(error)));
     if existed { d.note("the file that was there before is unchanged") } else { d }
 }
 
@@ -79,15 +79,5 @@ pub(crate) fn list(names: &[String]) -> String {
     match names.len().saturating_sub(8) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
-    }
-}
-
-fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file".to_string(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_string(),
-        io::ErrorKind::IsADirectory => "it is a folder".to_string(),
-        io::ErrorKind::StorageFull => "the disk is full".to_string(),
-        _ => error.to_string(),
     }
 }

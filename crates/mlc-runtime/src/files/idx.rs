@@ -63,6 +63,11 @@ fn header(name: &dyn Display, bytes: &[u8]) -> Result<Header, Diagnostic> {
     let shape: Vec<usize> = dims.map(|d| u32::from_be_bytes(*d) as usize).collect();
     let stored = Stored::Is(stored);
     let end = stored.bytes(&shape).and_then(|n| n.checked_add(start));
-    let end = end.ok_or_else(|| malformed(format!("its dims {shape:?} are absurd")))?;
+    let absurd = || {
+        // A damaged header may claim 255 of them.
+        let first = &shape[..shape.len().min(4)];
+        malformed(format!("its {rank} dims are absurd; they begin with {first:?}"))
+    };
+    let end = end.ok_or_else(absurd)?;
     Ok(Header { stored, shape, start, end })
 }

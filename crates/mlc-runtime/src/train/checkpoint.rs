@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use mlc_diag::{Diagnostic, Diagnostics};
+use mlc_diag::{Diagnostic, Diagnostics, io_reason};
 use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
@@ -46,15 +46,24 @@ impl Checkpoint {
         folder.join(FILE)
     }
 
+    /// Makes the folder, if it is not there.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn make_folder(folder: &Path) -> Result<(), Diagnostic> {
+        std::fs::create_dir_all(folder).map_err(|e| {
+            let title =
+                format!("cannot make the checkpoint folder `{}`: {}", folder.display(), io_reason(&e));
+            Diagnostic::error("E0721", title).hint("give --checkpoint a folder that can be written")
+        })
+    }
+
     /// Writes all state of an engine.
     ///
     /// # Errors
     /// Where the folder or file cannot be written; an older checkpoint in it is then intact.
     pub fn write<E: Engine>(folder: &Path, engine: &E, progress: &Progress) -> Result<(), Diagnostics> {
-        std::fs::create_dir_all(folder).map_err(|e| {
-            let title = format!("cannot make the checkpoint folder `{}`: {e}", folder.display());
-            Diagnostic::error("E0721", title).hint("give --checkpoint a folder that can be written")
-        })?;
+        Self::make_folder(folder)?;
         let states = engine.states();
         let tensors: Vec<HostTensor> =
             states.iter().map(|s| engine.read_state(&s.path)).collect::<Result<_, _>>()?;

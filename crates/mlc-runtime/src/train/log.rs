@@ -65,7 +65,7 @@ impl Log {
 }
 
 fn failed(path: &str, e: &std::io::Error) -> Diagnostic {
-    Diagnostic::error("E0720", format!("cannot write the log `{path}`: {e}"))
+    Diagnostic::error("E0720", format!("cannot write the log `{path}`: {}", mlc_diag::io_reason(e)))
         .hint("give --log a path that can be written")
 }
 

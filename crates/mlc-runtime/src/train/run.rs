@@ -56,6 +56,7 @@ pub fn train<E: Engine>(
     observer: &mut dyn Observer,
 ) -> Result<RunReport, Diagnostics> {
     let spec = &program.trains[index];
+    check_outputs(spec, options)?;
     let data = spec.data.as_ref().map(|d| Data::open(d, &options.load)).transpose()?;
     let validation = spec.validate.as_ref().map(|d| Data::open(d, &options.load)).transpose()?;
     load_initial(engine, spec, options, observer)?;
@@ -147,6 +148,20 @@ impl Entries {
         }
         entries
     }
+}
+
+/// Finds before the first step what would only fail after the last: folders that are not there.
+fn check_outputs(spec: &Train, options: &TrainOptions) -> Result<(), Diagnostic> {
+    let rules = spec.save.iter().flat_map(|s| &s.rules).map(|r| spec.base_dir.join(&r.1));
+    for path in rules.chain(options.save.clone()).chain(options.log.clone()) {
+        let folder = path.parent().filter(|f| !f.as_os_str().is_empty() && !f.is_dir());
+        if let Some(folder) = folder {
+            let title =
+                format!("cannot write `{}`: there is no folder `{}`", path.display(), folder.display());
+            return Err(Diagnostic::error("E0712", title).hint("make it first"));
+        }
+    }
+    options.checkpoint.as_deref().map_or(Ok(()), Checkpoint::make_folder)
 }
 
 /// Loads the weights that the block names, then those that came with the program, then those of the options.
@@ -445,17 +460,24 @@ impl<C> Run<'_, C> {
     }
 
     fn finish<E: Engine<Call = C>>(mut self, engine: &E, end: End) -> Result<RunReport, Diagnostics> {
+        // Where one of these cannot be written, the others still are.
+        let mut errors = Diagnostics::new();
         if end != End::Interrupted {
             if self.spec.save.as_ref().is_some_and(|s| s.best.is_none()) {
-                self.save_rules(engine)?;
+                self.save_rules(engine).unwrap_or_else(|ds| errors.extend(ds));
             }
             if let Some(folder) = self.options.checkpoint.clone() {
-                self.write_checkpoint(engine, folder)?;
+                self.write_checkpoint(engine, folder).unwrap_or_else(|ds| errors.extend(ds));
             }
         }
         if let Some(path) = &self.options.save {
-            save_weights(engine, path, &|_| true)?;
-            self.saved.push(path.clone());
+            match save_weights(engine, path, &|_| true) {
+                Ok(_) => self.saved.push(path.clone()),
+                Err(ds) => errors.extend(ds),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
         }
         Ok(RunReport {
             steps: self.progress.step,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use mlc_diag::{Diagnostic, Diagnostics};
-use mlc_ir::Symbol;
 use mlc_ir::program::{StateDecl, StateKind};
+use mlc_ir::{DType, Symbol};
 
 use super::engine::Engine;
 use crate::HostTensor;
@@ -85,7 +85,8 @@ pub fn load_weights_from<E: Engine>(
 ) -> Result<Vec<String>, Diagnostics> {
     let keys = file.keys();
     let states: Vec<StateDecl> = engine.states().into_iter().filter(is_weight).collect();
-    let (mut problems, mut notes, mut found) = (vec![], vec![], vec![]);
+    let (mut problems, mut found) = (vec![], vec![]);
+    let mut converted: BTreeMap<(DType, DType), Vec<&String>> = BTreeMap::new();
     for s in states.iter().filter(|s| wanted(s)) {
         let names = std::iter::once(&s.path).chain(&s.aliases);
         let present: Vec<&String> = names.filter_map(|n| keys.iter().find(|k| **k == **n)).collect();
@@ -104,7 +105,7 @@ pub fn load_weights_from<E: Engine>(
         } else if tensor.dtype() == s.ty.dtype {
             found.push((s.path.clone(), tensor));
         } else if tensor.dtype().is_float() && s.ty.dtype.is_float() {
-            notes.push(format!("{first} converted from {} to {}", tensor.dtype(), s.ty.dtype));
+            converted.entry((tensor.dtype(), s.ty.dtype)).or_default().push(first);
             found.push((s.path.clone(), tensor.cast(s.ty.dtype)));
         } else {
             problems.push(format!("dtype: {first} is {}, the model has {}", tensor.dtype(), s.ty.dtype));
@@ -128,5 +129,17 @@ pub fn load_weights_from<E: Engine>(
     for (name, tensor) in &found {
         engine.write_state(name, tensor)?;
     }
-    Ok(notes)
+    Ok(converted.iter().map(|((from, to), names)| conversion(names, *from, *to)).collect())
+}
+
+/// One note for all tensors of a dtype: a large model has hundreds.
+fn conversion(names: &[&String], from: DType, to: DType) -> String {
+    match names {
+        [] => String::new(),
+        [one] => format!("{one} converted from {from} to {to}"),
+        [first, rest @ ..] => {
+            let s = if rest.len() == 1 { "" } else { "s" };
+            format!("{first} and {} more tensor{s} converted from {from} to {to}", rest.len())
+        }
+    }
 }

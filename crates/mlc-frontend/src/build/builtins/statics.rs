@@ -137,8 +137,12 @@ fn grad<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
         }
         v => {
             let title = format!("`grad` differentiates by a tensor, this is {}", v.kind());
+            let number = v.is_number();
             return Err(error("E0602", args.span_of("x"), title)
-                .hint("the second argument is a binding or a parameter, such as `model.fc1.weight`")
+                .hint(match number {
+                    true => "a number known at compile time is a constant; give `full(f32, 2)` for a tensor",
+                    false => "the second argument is a binding or a parameter, such as `model.fc1.weight`",
+                })
                 .into());
         }
     };

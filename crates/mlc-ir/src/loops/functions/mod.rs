@@ -21,7 +21,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use arith::{Arith, Scalar32, Scalar64};
-pub use check::{UlpError, ulp_error_exhaustive, ulp_error_sampled};
+pub use check::{UlpError, ulp_error, ulp_error_sampled};
 pub use emit::{Emit, expand};
 pub use philox::philox;
 pub use poly::Poly;

@@ -53,11 +53,20 @@ impl CodeMemory {
     }
 }
 
-/// Puts pieces into memory of their own. `None` for no pieces.
+/// Pieces in memory.
+#[derive(Debug)]
+pub struct Linked {
+    /// `None` where there are no bytes.
+    pub memory: Option<Arc<CodeMemory>>,
+    /// Of each piece.
+    pub places: Vec<Range<usize>>,
+}
+
+/// Puts pieces into memory of their own.
 ///
 /// # Errors
 /// A symbol that the level lacks, a relocation or an alignment that is out of range, no memory.
-pub fn link(pieces: &[Piece], level: Level) -> Result<(Option<Arc<CodeMemory>>, Vec<Range<usize>>), String> {
+pub fn link(pieces: &[Piece], level: Level) -> Result<Linked, String> {
     let mut places = Vec::with_capacity(pieces.len());
     let mut end = 0usize;
     for p in pieces {
@@ -69,7 +78,7 @@ pub fn link(pieces: &[Piece], level: Level) -> Result<(Option<Arc<CodeMemory>>, 
         places.push(start..end);
     }
     if end == 0 {
-        return Ok((None, places));
+        return Ok(Linked { memory: None, places });
     }
     let mut map = MmapMut::map_anon(end).map_err(|e| format!("no memory for {end} bytes of code: {e}"))?;
     for (p, at) in pieces.iter().zip(&places) {
@@ -79,7 +88,7 @@ pub fn link(pieces: &[Piece], level: Level) -> Result<(Option<Arc<CodeMemory>>, 
     }
     let map = map.make_exec().map_err(|e| format!("memory cannot be made executable: {e}"))?;
     flush(&map);
-    Ok((Some(Arc::new(CodeMemory(map))), places))
+    Ok(Linked { memory: Some(Arc::new(CodeMemory(map))), places })
 }
 
 fn relocate(piece: &mut [u8], r: &Reloc, level: Level) -> Result<(), String> {
@@ -116,7 +125,7 @@ mod tests {
             align: 16,
             relocs: vec![Reloc { offset, symbol, addend: 2 }],
         };
-        let (memory, places) = link(&[piece(0), piece(16)], Level::Portable).unwrap();
+        let Linked { memory, places } = link(&[piece(0), piece(16)], Level::Portable).unwrap();
         let memory = memory.unwrap();
         assert_eq!(places, [0..24, 32..56]);
         let want = (symbol.address(Level::Portable).unwrap() as u64 + 2).to_ne_bytes();
@@ -136,6 +145,6 @@ mod tests {
             let piece = Piece { bytes: vec![0; 8], align, relocs: vec![] };
             assert!(link(&[piece], Level::Portable).is_err());
         }
-        assert!(link(&[], Level::Portable).unwrap().0.is_none());
+        assert!(link(&[], Level::Portable).unwrap().memory.is_none());
     }
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::emit::Needs;
 use crate::features::CpuFeatures;
 use crate::jit::{self, Compiled, Generator, KernelFn, Unit, UnitKey};
-use crate::link::{ADDRESS, CodeMemory, Piece, Reloc, link};
+use crate::link::{ADDRESS, CodeMemory, Linked, Piece, Reloc, link};
 use crate::object;
 
 /// A compiled function in memory.
@@ -106,7 +106,7 @@ impl CodeStore {
                 pieces.push(compiled.piece);
                 needs.push(compiled.needs);
             }
-            let (memory, places) = link(&pieces, features.level).map_err(|e| jit::failed(&e))?;
+            let Linked { memory, places } = link(&pieces, features.level).map_err(|e| jit::failed(&e))?;
             let memory = memory.ok_or_else(|| Diagnostic::bug("functions without code"))?;
             let mut known = self.lock();
             for (((i, piece), at), needs) in missing.iter().zip(pieces).zip(places).zip(needs) {
@@ -166,7 +166,7 @@ impl CodeStore {
         let (piece, places) = object::read(object, &sizes)?;
         let relocs = piece.relocs.clone();
         let align = piece.align;
-        let (memory, _) = link(&[piece], features.level)?;
+        let memory = link(&[piece], features.level)?.memory;
         let mut functions = FxHashMap::default();
         for (f, at) in index.iter().zip(places) {
             let memory = memory.as_ref().ok_or("functions without code")?;

@@ -41,7 +41,7 @@ impl Symbol {
             Symbol::Combine(op) => format!("mlc_combine_{}", op.name()),
             Symbol::Fold(op) => format!("mlc_fold_{}", op.name()),
             Symbol::ByValue(prim) => format!("mlc_by_value_{prim}"),
-            Symbol::Library(row) => LIBRARY[row].0.to_string(),
+            Symbol::Library(row) => LIBRARY[row].name.to_string(),
         }
     }
 
@@ -65,19 +65,29 @@ impl Symbol {
             Symbol::Combine(op) => tile::reduction(op, level).map(|(combine, _)| combine as usize),
             Symbol::Fold(op) => tile::reduction(op, level).map(|(_, fold)| fold as usize),
             Symbol::ByValue(prim) => tile::by_value(prim, level).map(|code| code as usize),
-            Symbol::Library(row) => Some((LIBRARY[row].1)()),
+            Symbol::Library(row) => Some((LIBRARY[row].address)()),
         }
     }
 }
 
+/// A function of this program.
+struct Row {
+    name: &'static str,
+    address: fn() -> usize,
+}
+
+const fn row(name: &'static str, address: fn() -> usize) -> Row {
+    Row { name, address }
+}
+
 /// What code for the baseline instruction set calls, by the names that the generator gives.
-const LIBRARY: &[(&str, fn() -> usize)] = &[
-    ("fmaf", || fma32 as *const () as usize),
-    ("fma", || fma64 as *const () as usize),
-    ("floorf", || floor32 as *const () as usize),
-    ("floor", || floor64 as *const () as usize),
-    ("nearbyintf", || rint32 as *const () as usize),
-    ("nearbyint", || rint64 as *const () as usize),
+const LIBRARY: &[Row] = &[
+    row("fmaf", || fma32 as *const () as usize),
+    row("fma", || fma64 as *const () as usize),
+    row("floorf", || floor32 as *const () as usize),
+    row("floor", || floor64 as *const () as usize),
+    row("nearbyintf", || rint32 as *const () as usize),
+    row("nearbyint", || rint64 as *const () as usize),
 ];
 
 extern "C" fn fma32(a: f32, b: f32, c: f32) -> f32 {

@@ -14,6 +14,9 @@ use super::value::{has_vec, is_wide};
 use super::{Emit, LANES};
 use crate::schedule::{Part, stages};
 
+/// What runs after a tile, given its end.
+pub type AfterTile<'n> = &'n dyn Fn(&mut Emit<'_, '_>, Value);
+
 /// One walk over consecutive axes.
 pub struct Walk<'n> {
     pub axes: Range<usize>,
@@ -33,7 +36,7 @@ pub struct Walk<'n> {
     /// What the leaf does, where a tile of it can be written at once.
     pub direct: Option<Direct<'n>>,
     /// Runs after each tile, with its end.
-    pub after_tile: Option<&'n dyn Fn(&mut Emit<'_, '_>, Value)>,
+    pub after_tile: Option<AfterTile<'n>>,
     /// The leaf may stand in the code several times.
     pub unroll: bool,
 }

@@ -90,7 +90,7 @@ fn program(
     for (at, &i) in order.iter().enumerate() {
         call_of[i] = CallId(at as u32);
     }
-    let mut shared: FxHashMap<([u8; 32], Vec<Span>), (KernelId, Vec<ArgId>)> = FxHashMap::default();
+    let mut shared: FxHashMap<Sharing, (KernelId, Vec<ArgId>)> = FxHashMap::default();
     let mut names: FxHashSet<Arc<str>> = FxHashSet::default();
     let after = steps.hazards_before();
     for &i in order {
@@ -115,6 +115,9 @@ fn program(
     drop_unused(&mut program);
     Ok(program)
 }
+
+/// What kernels are shared by: their hash and their [`fault_spans`].
+type Sharing = ([u8; 32], Vec<Span>);
 
 /// The lines that faults of a kernel are reported at. A kernel has one set of them, so kernels that differ in
 /// nothing else are two; the back end compiles their code once all the same.

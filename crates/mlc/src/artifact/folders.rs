@@ -56,7 +56,8 @@ fn has_files(d: &DatasetSpec, folder: &Path) -> bool {
 fn relative(from: &Path, to: &Path) -> Option<PathBuf> {
     let (mut a, mut b) = (from.components().peekable(), to.components().peekable());
     while a.peek().is_some() && a.peek() == b.peek() {
-        (a.next(), b.next());
+        a.next();
+        b.next();
     }
     let named = |c: &Component<'_>| matches!(c, Component::Normal(_));
     let (up, down): (Vec<_>, Vec<_>) = (a.collect(), b.collect());

@@ -145,8 +145,9 @@ impl CpuBackend {
         let mut units = Vec::new();
         let form = self.form(kernel, &mut units);
         let mut out = String::new();
-        if let Form::Loop { form, .. } = &form {
-            out.push_str(&format!("; {}: {}\n", kernel.name, form.schedule));
+        match &form {
+            Form::Loop { form, .. } => out.push_str(&format!("; {}: {}\n", kernel.name, form.schedule)),
+            Form::Contract { parts, .. } => out.push_str(&format!("; {}: {parts}\n", kernel.name)),
         }
         for unit in &units {
             out.push_str(&format!("; {}\n", unit.name));

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use gemm::Parallelism;
-use mlc_cpu::{CpuBackend, CpuFeatures, CpuOptions};
+use mlc_cpu::{CpuBackend, CpuFeatures, CpuOptions, Text};
 use mlc_ir::DType;
 use mlc_ir::loops::{
     Arg, Axis, AxisId, BodyBuilder, Contraction, Index, Kernel, Kind, Mode, Operand, Prov, Rounding,
@@ -57,6 +57,7 @@ const ROWS: [Row; 24] = [
 
 fn main() {
     let only = std::env::args().nth(1);
+    let backend = CpuBackend::new(CpuOptions::new(CpuFeatures::detect(), true).threads(1));
     let features = CpuFeatures::detect();
     println!("{features}, one core; GFLOP/s");
     println!("{:<24} {:>7} {:>7} {:>7}  ours/crate  ours/peak", "", "ours", "crate", "peak");
@@ -71,6 +72,9 @@ fn main() {
             ours / theirs,
             ours / peak
         );
+        if only.is_some() {
+            print!("{}", backend.text(&contraction(r), Text::Clif).expect("a text"));
+        }
     }
 }
 

@@ -212,8 +212,9 @@ impl CpuBackend {
         let form = self.form(kernel, &mut units);
         let mut generator = Generator::new(jit::isa(self.options.features)?, self.options.features);
         let mut out = String::new();
-        if let Form::Loop { form, .. } = &form {
-            out.push_str(&format!("; {}: {}\n", kernel.name, form.schedule));
+        match &form {
+            Form::Loop { form, .. } => out.push_str(&format!("; {}: {}\n", kernel.name, form.schedule)),
+            Form::Contract { parts, .. } => out.push_str(&format!("; {}: {parts}\n", kernel.name)),
         }
         for unit in &units {
             out.push_str(&format!("; {}\n", unit.name));

@@ -4,6 +4,8 @@
 //! Lanes run along n, or, *swapped*, along m. What decides: lanes that lie contiguous in memory need no transposing;
 //! few rows waste registers; a swapped product must be transposed if the output is not.
 
+use std::fmt;
+
 use super::cost::Costs;
 use super::lanes::Element;
 use super::micro::Micro;
@@ -59,6 +61,23 @@ const PAGES_AT_HAND: u64 = 64;
 /// Lines of a first-level cache that share a set.
 const WAYS: u64 = 8;
 
+impl fmt::Display for Blocking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let form = &self.form;
+        let (rows, lanes) = if self.swapped { ("n", "m") } else { ("m", "n") };
+        let reach = |r: Reach| match r {
+            Reach::InPlace => "in place",
+            Reach::Panel if form.turned => "transposed in registers",
+            Reach::Panel => "packed by panels",
+            Reach::Block => "packed in blocks",
+        };
+        let [row_tiles, lane_tiles] = self.tiles;
+        write!(f, "{row_tiles} x {lane_tiles} tiles of {} {rows} x {} {lanes}", form.rows, form.lanes)?;
+        write!(f, ", rows {}, lanes {}", reach(form.row_reach), reach(form.lane_reach))?;
+        write!(f, "{}", if form.panels_first { ", panel by panel" } else { "" })
+    }
+}
+
 impl Problem {
     /// The cheaper of the two ways.
     pub fn blocking<T: Element>(&self, micro: &Micro<T>, costs: &Costs) -> Blocking {
@@ -86,21 +105,25 @@ impl<T: Element> Cut<'_, T> {
         let (group, width) = (shape.rows() as u64, shape.lanes as u64);
         let multiply = self.multiply(rows, lanes, wide);
         let wanted = (multiply as u64 / p.grain_ns.max(1)).clamp(1, ENOUGH_TILES).div_ceil(p.batch.max(1));
-        // Lanes first: rows that are read again cost less than panels that are packed again.
-        let panels = lanes.div_ceil(width).max(1);
-        let lane_tiles = lanes.div_ceil(MAX_LANES).max(wanted).min(panels);
-        let lane_tile = panels.div_ceil(lane_tiles) * width;
-        let lane_tiles = lanes.div_ceil(lane_tile).max(1);
-        let groups = rows.div_ceil(group).max(1);
+        let (panels, groups) = (lanes.div_ceil(width).max(1), rows.div_ceil(group).max(1));
         let most = (ROW_BYTES / (CHUNK * size_of::<T>())) as u64 / group * group;
-        let row_tiles = rows.div_ceil(most).max(wanted.div_ceil(lane_tiles)).min(groups);
-        let row_tile = groups.div_ceil(row_tiles) * group;
-        let row_tiles = rows.div_ceil(row_tile).max(1);
+        let (row_tiles, lane_tiles) = (rows.div_ceil(most), lanes.div_ceil(MAX_LANES));
+        // More tiles, as long as each reads its rows and its panels often; then more still along lanes, as rows that
+        // are read again cost less than panels that are packed again.
+        let lane_tiles = lane_tiles.max(wanted.div_ceil(row_tiles).min(panels / (2 * OFTEN)));
+        let row_tiles = row_tiles.max(wanted.div_ceil(lane_tiles).min(groups / (2 * OFTEN)));
+        let lane_tiles = lane_tiles.max(wanted.div_ceil(row_tiles)).min(panels);
+        let row_tiles = row_tiles.max(wanted.div_ceil(lane_tiles)).min(groups);
+        let (row_tile, lane_tile) = (groups.div_ceil(row_tiles) * group, panels.div_ceil(lane_tiles) * width);
+        let (row_tiles, lane_tiles) = (rows.div_ceil(row_tile).max(1), lanes.div_ceil(lane_tile).max(1));
         let row_reach = self.row_reach(rows, lane_tile / width);
         let lane_reach = self.lane_reach(row_tile / group);
         let panels_first =
             row_reach == Reach::InPlace && row_tile.min(rows) * k * size_of::<T>() as u64 <= ROWS_KEPT;
+        let turned = rows <= self.micro.turned.len() as u64
+            && matches!(self.access()[1], Access::Strided { k: 1, .. });
         let form = TileForm {
+            turned,
             rows: row_tile as usize,
             lanes: lane_tile as usize,
             wide,
@@ -141,7 +164,7 @@ impl<T: Element> Cut<'_, T> {
                 let far = if k == 1 {
                     panels >= OFTEN && collides::<T>(own)
                 } else {
-                    panels >= 2 * OFTEN && self.scattered(k)
+                    panels >= 2 * OFTEN && self.scattered(k) || panels >= 2 && collides::<T>(k)
                 };
                 if rows > 1 && far { Reach::Block } else { Reach::InPlace }
             }
@@ -184,6 +207,7 @@ impl<T: Element> Cut<'_, T> {
             (Access::Code { along_k }, _) => c.code + if along_k { c.transpose } else { 0.0 },
             (_, Reach::InPlace) => 0.0,
             (Access::Strided { own: 1, .. }, _) => c.copy,
+            (Access::Strided { k: 1, .. }, _) if form.turned => 0.5 * c.transpose,
             (Access::Strided { k: 1, own }, _) => {
                 if collides::<T>(own) {
                     2.0 * c.transpose

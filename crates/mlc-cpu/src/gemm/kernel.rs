@@ -3,6 +3,7 @@
 //! A chunk computes one tile of one product of the batch over all of k and then runs the epilogue on it. Its working
 //! memory is its thread's own; no whole product exists.
 
+use std::fmt;
 use std::ops::Range;
 
 use mlc_ir::DType;
@@ -125,6 +126,12 @@ pub fn parts(kernel: &Kernel, c: &Contraction, level: Level, grain_ns: u64) -> P
     };
     parts.layout = parts.layout_for(level);
     parts
+}
+
+impl fmt::Display for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {} us", self.blocking, self.blocking.est_ns.div_ceil(1000))
+    }
 }
 
 impl Parts {

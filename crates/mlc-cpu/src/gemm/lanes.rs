@@ -101,3 +101,16 @@ impl<E: Element, const COUNT: usize> Lanes for Array<E, COUNT> {
         out
     }
 }
+
+/// Asks for the line of an address, which need not be valid, early enough to hide the way to it. Hardware does so by
+/// itself only within a page.
+#[inline(always)]
+pub fn prefetch<T>(at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}

@@ -7,7 +7,7 @@
 //! Rows have unit stride along k (as they lie in a row-major left operand) or across rows (as in a transposed one,
 //! or packed); vectors are contiguous along lanes. Either operand may be read where it lies.
 
-use super::lanes::{Array, Element, Lanes};
+use super::lanes::{Array, Element, Lanes, prefetch};
 use crate::features::Level;
 
 /// What one call of a micro-kernel multiplies. Strides are in elements.
@@ -61,6 +61,9 @@ pub struct Micro<T: 'static> {
     pub tall: Shape<T>,
     /// For few rows: wider, so that there are enough independent sums.
     pub wide: Shape<T>,
+    /// As `wide` for rows of which each step's lanes are `lane_stride` apart and contiguous along k: for so few rows
+    /// that packing a panel would take longer than using it. May be for fewer rows than `wide`, or none.
+    pub turned: &'static [[TileFn<T>; 2]],
     pub transpose: TransposeFn<T>,
 }
 
@@ -75,12 +78,17 @@ pub unsafe fn tile<V: Lanes, const R: usize, const C: usize, const ALONG_K: bool
         for (r, row) in rows.iter_mut().enumerate() {
             *row = s.rows.offset(r as isize * if ALONG_K { s.row_stride } else { 1 });
         }
+        for r in 0..R {
+            let out = s.out.offset(r as isize * s.out_stride);
+            prefetch(out);
+            prefetch(out.add(C * V::N - 1));
+        }
         let mut lanes = s.lanes;
         // Unrolled by hand: the constants of the addresses then need no arithmetic.
         let mut p = 0;
         while p + 4 <= s.kc {
             for u in 0..4 {
-                step::<V, R, C, ALONG_K>(&mut rows, u, s.row_stride, lanes, &mut acc);
+                step::<V, R, C, ALONG_K>(&mut rows, u, s.row_stride, (lanes, s.lane_stride), &mut acc);
                 lanes = lanes.offset(s.lane_stride);
             }
             if ALONG_K {
@@ -89,7 +97,7 @@ pub unsafe fn tile<V: Lanes, const R: usize, const C: usize, const ALONG_K: bool
             p += 4;
         }
         while p < s.kc {
-            step::<V, R, C, ALONG_K>(&mut rows, 0, s.row_stride, lanes, &mut acc);
+            step::<V, R, C, ALONG_K>(&mut rows, 0, s.row_stride, (lanes, s.lane_stride), &mut acc);
             lanes = lanes.offset(s.lane_stride);
             if ALONG_K {
                 rows = rows.map(|row| row.add(1));
@@ -115,7 +123,7 @@ unsafe fn step<V: Lanes, const R: usize, const C: usize, const ALONG_K: bool>(
     rows: &mut [*const V::T; R],
     at: usize,
     stride: isize,
-    lanes: *const V::T,
+    (lanes, lane_stride): (*const V::T, isize),
     acc: &mut [[V; C]; R],
 ) {
     // SAFETY: the caller's promise.
@@ -123,6 +131,10 @@ unsafe fn step<V: Lanes, const R: usize, const C: usize, const ALONG_K: bool>(
         let mut y = [V::zero(); C];
         for (c, y) in y.iter_mut().enumerate() {
             *y = V::load(lanes.add(c * V::N));
+            // Few rows take no time in which others' memory could come.
+            if R < C {
+                prefetch(lanes.wrapping_offset(8 * lane_stride).wrapping_add(c * V::N));
+            }
         }
         for (r, sums) in acc.iter_mut().enumerate() {
             // Across rows, one address serves all.
@@ -178,6 +190,7 @@ macro_rules! portable {
         Micro {
             tall: shape!(Array<$t, 8>, 1, [1 2 3 4]),
             wide: shape!(Array<$t, 8>, 2, [1 2]),
+            turned: &[],
             transpose: transpose::<$t>,
         }
     };

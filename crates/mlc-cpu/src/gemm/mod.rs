@@ -19,6 +19,8 @@ mod lanes;
 mod micro;
 mod operand;
 mod run;
+#[cfg(test)]
+mod tests;
 mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;

@@ -13,7 +13,7 @@
 
 use mlc_ir::loops::KC;
 
-use super::lanes::Element;
+use super::lanes::{Element, prefetch};
 use super::micro::{Micro, Shape, Step};
 use super::{Matrix, MatrixMut};
 
@@ -59,6 +59,8 @@ pub struct TileForm {
     pub lanes: usize,
     /// Few rows: the wide micro-kernels.
     pub wide: bool,
+    /// Whole panels go to micro-kernels that transpose them on the way.
+    pub turned: bool,
     pub row_reach: Reach,
     pub lane_reach: Reach,
     /// Panels outside of chunks, so that each panel's memory is read in one go. Nothing may be packed in blocks.
@@ -187,7 +189,11 @@ impl<T: Element> Tile<'_, T> {
         let whole = lanes == shape.lanes || self.padded;
         // SAFETY: the caller's promises; the edge has room for a micro-kernel's whole output.
         unsafe {
-            let panel = self.lanes_at(j, lanes, p, kc);
+            let turned = self.form.turned && lanes == shape.lanes;
+            let (tiles, panel) = match self.lanes {
+                Source::Memory(m) if turned => (self.micro.turned, Panel { base: m.at(j, p), stride: m.row }),
+                _ => (shape.tiles, self.lanes_at(j, lanes, p, kc)),
+            };
             let edge = self.room.add(self.form.room(self.micro).edge);
             for i in (0..row_count).step_by(shape.rows()) {
                 let count = shape.rows().min(row_count - i);
@@ -202,7 +208,7 @@ impl<T: Element> Tile<'_, T> {
                     out_stride: if whole { self.out.row } else { shape.lanes as isize },
                     first: !whole || p == 0,
                 };
-                (shape.tiles[count - 1][usize::from(rows.along_k)])(&step);
+                (tiles[count - 1][usize::from(rows.along_k)])(&step);
                 if !whole {
                     self.merge(edge, shape.lanes, [i, j], [count, lanes], p == 0);
                 }
@@ -315,21 +321,8 @@ impl<T: Element> Tile<'_, T> {
     }
 }
 
-/// How many rows ahead of a copy their memory is asked for: each may be on a page of its own, to which no hardware
-/// looks ahead.
+/// How many steps of k ahead of a copy their memory is asked for: each may be on a page of its own.
 const AHEAD: usize = 8;
-
-/// Asks for the line of an address, which need not be valid.
-#[inline(always)]
-fn prefetch<T>(at: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
-}
 
 /// Copies `rows` x `kc` elements to rows a chunk apart.
 ///

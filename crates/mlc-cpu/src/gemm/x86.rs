@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::Lanes;
+use super::lanes::{Lanes, prefetch};
+use super::micro::Step;
 
 macro_rules! vector {
     ($(#[$m:meta])* $name:ident = [$t:ty; $n:literal] in $v:ty,
@@ -63,10 +64,17 @@ vector!(F32x16 = [f32; 16] in __m512,
 vector!(F64x8 = [f64; 8] in __m512d,
     _mm512_setzero_pd _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_fmadd_pd _mm512_add_pd);
 
+/// The micro-kernels [`turned`] of `$c` vectors of eight.
+macro_rules! turned {
+    ($c:literal) => {
+        &[[turned::<1, $c, false>, turned::<1, $c, true>], [turned::<2, $c, false>, turned::<2, $c, true>]]
+    };
+}
+
 /// Tiles of one element type. 16 vector registers hold 6 rows of 2 vectors (12 sums, 2 vectors, a broadcast);
 /// 32 hold 12 of 2; with few rows as many sums stand side by side.
 macro_rules! tiles {
-    ($t:ident, $half:ty, $full:ty, $transpose:path) => {
+    ($t:ident, $half:ty, $full:ty, $transpose:path, [$turned:expr, $turned512:expr]) => {
         pub mod $t {
             use super::super::micro::{Micro, shape};
             use super::*;
@@ -75,6 +83,7 @@ macro_rules! tiles {
                 Micro {
                     tall: shape!($half, 2, [1 2 3 4 5 6], "avx2,fma"),
                     wide: shape!($half, 4, [1 2 3], "avx2,fma"),
+                    turned: $turned,
                     transpose: $transpose,
                 }
             }
@@ -83,14 +92,62 @@ macro_rules! tiles {
                 Micro {
                     tall: shape!($full, 2, [1 2 3 4 5 6 7 8 9 10 11 12], "avx512f"),
                     wide: shape!($full, 4, [1 2 3 4 5 6], "avx512f"),
+                    turned: $turned512,
                     transpose: $transpose,
                 }
             }
         }
     };
 }
-tiles!(f32, F32x8, F32x16, super::transpose_f32);
-tiles!(f64, F64x4, F64x8, super::transpose_f64);
+tiles!(f32, F32x8, F32x16, super::transpose_f32, [turned!(4), turned!(8)]);
+tiles!(f64, F64x4, F64x8, super::transpose_f64, [&[], &[]]);
+
+/// Lanes lie contiguous along k: blocks of eight by eight are transposed in registers, two to a line of memory.
+///
+/// # Safety
+/// As [`super::micro::TileFn`] with AVX2 and FMA, lanes as [`super::micro::Micro::turned`] says.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn turned<const R: usize, const C: usize, const ALONG_K: bool>(s: &Step<f32>) {
+    let (row, col) = if ALONG_K { (s.row_stride, 1) } else { (1, s.row_stride) };
+    let full = s.kc / 8 * 8;
+    // SAFETY: blocks lie within the lanes and kc; the caller's promise for the rest.
+    unsafe {
+        let x =
+            |r: usize, p: usize| _mm256_broadcast_ss(&*s.rows.offset(r as isize * row + p as isize * col));
+        let mut acc = [[_mm256_setzero_ps(); C]; R];
+        for p in (0..full).step_by(16) {
+            for c in 0..C {
+                let lanes = s.lanes.offset(8 * c as isize * s.lane_stride);
+                for l in 0..8 {
+                    prefetch(lanes.wrapping_offset(l * s.lane_stride).wrapping_add(p + 64));
+                }
+                for q in (p..full.min(p + 16)).step_by(4) {
+                    for (i, y) in columns(lanes.add(q), s.lane_stride).into_iter().enumerate() {
+                        for (r, sums) in acc.iter_mut().enumerate() {
+                            sums[c] = _mm256_fmadd_ps(x(r, q + i), y, sums[c]);
+                        }
+                    }
+                }
+            }
+        }
+        for p in full..s.kc {
+            for c in 0..C {
+                let lane = |l: usize| *s.lanes.offset((8 * c + l) as isize * s.lane_stride).add(p);
+                let y = std::array::from_fn::<f32, 8, _>(lane);
+                let y = _mm256_loadu_ps(y.as_ptr());
+                for (r, sums) in acc.iter_mut().enumerate() {
+                    sums[c] = _mm256_fmadd_ps(x(r, p), y, sums[c]);
+                }
+            }
+        }
+        for (r, sums) in acc.into_iter().enumerate() {
+            for (c, sum) in sums.into_iter().enumerate() {
+                let out = s.out.offset(r as isize * s.out_stride).add(8 * c);
+                _mm256_storeu_ps(out, if s.first { sum } else { _mm256_add_ps(_mm256_loadu_ps(out), sum) });
+            }
+        }
+    }
+}
 
 /// Blocks of eight rows by a cache line (two blocks of eight columns), so that each line is read at once.
 ///
@@ -152,23 +209,36 @@ unsafe fn rest<T: Copy>(
     }
 }
 
-/// Eight by eight. The halves of a vector are rows r and r + 4, so that pairs need no exchange of halves.
+/// Eight by eight.
 #[target_feature(enable = "avx2")]
 unsafe fn block_f32(from: *const f32, stride: isize, to: *mut f32, width: usize) {
     // SAFETY: the caller has eight rows of eight elements on both sides.
     unsafe {
-        let half = |r: isize, h: usize| _mm_loadu_ps(from.offset(r * stride).add(4 * h));
-        let pair = |r: isize, h: usize| _mm256_set_m128(half(r + 4, h), half(r, h));
         for h in 0..2 {
-            let [a, b, c, d] = [pair(0, h), pair(1, h), pair(2, h), pair(3, h)];
-            let (ab, ab2) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-            let (cd, cd2) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
-            let out = to.add(4 * h * width);
-            _mm256_storeu_ps(out, _mm256_shuffle_ps::<0x44>(ab, cd));
-            _mm256_storeu_ps(out.add(width), _mm256_shuffle_ps::<0xee>(ab, cd));
-            _mm256_storeu_ps(out.add(2 * width), _mm256_shuffle_ps::<0x44>(ab2, cd2));
-            _mm256_storeu_ps(out.add(3 * width), _mm256_shuffle_ps::<0xee>(ab2, cd2));
+            for (i, column) in columns(from.add(4 * h), stride).into_iter().enumerate() {
+                _mm256_storeu_ps(to.add((4 * h + i) * width), column);
+            }
         }
+    }
+}
+
+/// Four columns of eight rows. The halves of a loaded vector are rows r and r + 4, so that none need be exchanged.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn columns(from: *const f32, stride: isize) -> [__m256; 4] {
+    // SAFETY: the caller has eight rows of four elements.
+    unsafe {
+        let half = |r: isize| _mm_loadu_ps(from.offset(r * stride));
+        let pair = |r: isize| _mm256_set_m128(half(r + 4), half(r));
+        let [a, b, c, d] = [pair(0), pair(1), pair(2), pair(3)];
+        let (ab, ab2) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+        let (cd, cd2) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+        [
+            _mm256_shuffle_ps::<0x44>(ab, cd),
+            _mm256_shuffle_ps::<0xee>(ab, cd),
+            _mm256_shuffle_ps::<0x44>(ab2, cd2),
+            _mm256_shuffle_ps::<0xee>(ab2, cd2),
+        ]
     }
 }
 

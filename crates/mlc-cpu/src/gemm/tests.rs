@@ -1,0 +1,230 @@
+//! Tiles against R7 as it is written: every reach of both operands, both loop orders, both shapes, on every level and
+//! on a model of 16 lanes in plain code, so that the wide tiles are tested on machines without them.
+
+use super::lanes::{Array, Element};
+use super::micro::{Micro, shape, transpose};
+use super::tile::{CHUNK, Fill, Reach, Source, Tile, TileForm};
+use super::{Matrix, MatrixMut};
+use crate::features::CpuFeatures;
+use crate::tests::Rng;
+
+const SIZES: [usize; 12] = [1, 2, 5, 6, 7, 15, 16, 17, 255, 256, 257, 513];
+
+/// AVX-512's tiles in plain code.
+fn sixteen_lanes() -> Micro<f32> {
+    Micro {
+        tall: shape!(Array<f32, 16>, 2, [1 2 3 4 5 6 7 8 9 10 11 12]),
+        wide: shape!(Array<f32, 16>, 4, [1 2 3 4 5 6]),
+        turned: &[],
+        transpose: transpose::<f32>,
+    }
+}
+
+/// Numbers of many magnitudes, of both signs of zero, and sometimes none at all or infinite.
+fn numbers<T: Element>(rng: &mut Rng, count: usize, of: impl Fn(f64) -> T) -> Vec<T> {
+    let number = |rng: &mut Rng| match rng.below(400) {
+        0 => f64::NAN,
+        1 => f64::INFINITY,
+        2..20 => -0.0,
+        20..40 => 1e-39,
+        _ => (rng.below(20001) as f64 - 10000.0) * if rng.below(2) == 0 { 1e-4 } else { 1e-7 },
+    };
+    (0..count).map(|_| of(number(rng))).collect()
+}
+
+/// R7, element by element.
+fn want<T: Element>([m, n, k]: [usize; 3], a: &[T], b: &[T]) -> Vec<T> {
+    let dot = |i: usize, j: usize| {
+        let mut total = None;
+        for p in (0..k).step_by(CHUNK) {
+            let sum = (p..k.min(p + CHUNK)).fold(T::ZERO, |c, q| a[i * k + q].fma(b[j * k + q], c));
+            total = Some(total.map_or(sum, |t: T| t.plus(sum)));
+        }
+        total.unwrap_or(T::ZERO)
+    };
+    (0..m * n).map(|e| dot(e / n, e % n)).collect()
+}
+
+/// A matrix as operands may lie.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Lie {
+    /// Contiguous along k, with room between rows.
+    AlongK,
+    /// Contiguous across rows.
+    Across,
+    /// Contiguous in no direction.
+    Apart,
+}
+
+/// The elements of a [rows, k] matrix laid out, and the matrix.
+fn lay<T: Element>(lie: Lie, from: &[T], rows: usize, k: usize) -> (Vec<T>, Matrix<T>) {
+    let (row, col, offset) = match lie {
+        Lie::AlongK => (k + 3, 1, 5),
+        Lie::Across => (1, rows + 2, 1),
+        Lie::Apart => (2, 2 * rows + 1, 3),
+    };
+    let mut memory = vec![T::ZERO; offset + rows * row + k * col];
+    for r in 0..rows {
+        for p in 0..k {
+            memory[offset + r * row + p * col] = from[r * k + p];
+        }
+    }
+    let base = memory[offset..].as_ptr();
+    (memory, Matrix { base, row: row as isize, col: col as isize })
+}
+
+/// Code that copies.
+struct Copying<'a, T> {
+    from: &'a [T],
+    k: usize,
+    along_k: bool,
+    width: usize,
+}
+
+impl<T: Element> Fill<T> for Copying<'_, T> {
+    fn along_k(&self) -> bool {
+        self.along_k
+    }
+
+    unsafe fn fill(&self, row: usize, count: usize, k: usize, kc: usize, to: *mut T) {
+        for r in 0..count {
+            for p in 0..kc {
+                let at = if self.along_k { r * CHUNK + p } else { p * self.width + r };
+                // SAFETY: the caller has the room.
+                unsafe { to.add(at).write(self.from[(row + r) * self.k + k + p]) }
+            }
+        }
+    }
+}
+
+/// One tile in every form.
+fn check<T: Element>(
+    what: &str,
+    micro: &Micro<T>,
+    extents: [usize; 3],
+    same: impl Fn(T, T) -> bool,
+    of: impl Fn(f64) -> T,
+) {
+    let [m, n, k] = extents;
+    let mut rng = Rng::new((m * 1000 + n * 100 + k) as u64);
+    let (a, b) = (numbers(&mut rng, m * k, &of), numbers(&mut rng, n * k, &of));
+    let want = want(extents, &a, &b);
+    for (wide, turned) in [(false, false), (true, false), (true, true)] {
+        let shape = if wide { micro.wide } else { micro.tall };
+        let rows_taken = if turned { micro.turned.len() } else { shape.rows() };
+        if (wide && m > shape.rows()) || (turned && m > rows_taken) {
+            continue;
+        }
+        for rows in [Some(Lie::AlongK), Some(Lie::Across), Some(Lie::Apart), None] {
+            for lanes in [Some(Lie::AlongK), Some(Lie::Across), Some(Lie::Apart), None] {
+                if turned && lanes != Some(Lie::AlongK) {
+                    continue;
+                }
+                let row_reaches: &[Reach] = match rows {
+                    Some(Lie::AlongK | Lie::Across) => &[Reach::InPlace, Reach::Block],
+                    _ => &[Reach::Block],
+                };
+                let lane_reaches: &[Reach] = match lanes {
+                    Some(Lie::Across) => &[Reach::InPlace, Reach::Panel, Reach::Block],
+                    _ => &[Reach::Panel],
+                };
+                for &row_reach in row_reaches {
+                    for &lane_reach in lane_reaches {
+                        let along_k = (m + n + k) % 2 == 0;
+                        let row_code = Copying { from: &a, k, along_k, width: shape.rows() };
+                        let lane_code = Copying { from: &b, k, along_k, width: shape.lanes };
+                        let row_memory = rows.map(|lie| lay(lie, &a, m, k));
+                        let lane_memory = lanes.map(|lie| lay(lie, &b, n, k));
+                        let blocks = row_reach == Reach::Block || lane_reach == Reach::Block;
+                        for (padded, panels_first) in [(false, false), (true, !blocks)] {
+                            let form = TileForm {
+                                rows: m.next_multiple_of(shape.rows()),
+                                lanes: n.next_multiple_of(shape.lanes),
+                                wide,
+                                turned,
+                                row_reach,
+                                lane_reach,
+                                panels_first,
+                            };
+                            let width = if padded { form.lanes } else { n };
+                            let mut out = vec![of(77.0); m * width];
+                            let mut room = vec![of(f64::NAN); form.room(micro).total];
+                            let source = |memory: &Option<(Vec<T>, Matrix<T>)>, code| match memory {
+                                Some((_, matrix)) => Source::Memory(*matrix),
+                                None => Source::Code(code),
+                            };
+                            let tile = Tile {
+                                form: &form,
+                                micro,
+                                extents,
+                                rows: source(&row_memory, &row_code),
+                                lanes: source(&lane_memory, &lane_code),
+                                out: MatrixMut { base: out.as_mut_ptr(), row: width as isize, col: 1 },
+                                padded,
+                                room: room.as_mut_ptr(),
+                            };
+                            // SAFETY: the operands, the output and the room are as large as the extents and the form ask.
+                            unsafe { tile.run() };
+                            for (i, &w) in want.iter().enumerate() {
+                                let got = out[i / n * width + i % n];
+                                assert!(
+                                    same(got, w),
+                                    "{what} {extents:?} [{}, {}]: {got:?}, want {w:?}; {rows:?} {lanes:?} {form:?}",
+                                    i / n,
+                                    i % n
+                                );
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn same_f32(a: f32, b: f32) -> bool {
+    a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
+}
+
+fn same_f64(a: f64, b: f64) -> bool {
+    a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
+}
+
+/// Pairs of all sizes with a third that takes turns, none too large.
+fn extents() -> impl Iterator<Item = [usize; 3]> {
+    let pairs = (0..SIZES.len()).flat_map(|i| (0..SIZES.len()).map(move |j| (i, j)));
+    pairs.flat_map(|(i, j)| {
+        let (a, b, c) = (SIZES[i], SIZES[j], SIZES[(5 * i + 7 * j) % SIZES.len()]);
+        [[a, b, c], [c, a, b], [b, c, a]].into_iter().filter(|e| e.iter().product::<usize>() < 40_000)
+    })
+}
+
+#[test]
+fn tiles_are_canonical_f32() {
+    for e in extents() {
+        check("16 lanes", &sixteen_lanes(), e, same_f32, |x| x as f32);
+        for cpu in CpuFeatures::available() {
+            check(cpu.level.name(), &f32::micro(cpu.level), e, same_f32, |x| x as f32);
+        }
+    }
+}
+
+#[test]
+fn tiles_are_canonical_f64_and_integers() {
+    for e in extents().step_by(3) {
+        for cpu in CpuFeatures::available() {
+            check(cpu.level.name(), &f64::micro(cpu.level), e, same_f64, |x| x);
+            check(cpu.level.name(), &i32::micro(cpu.level), e, |a, b| a == b, |x| (x * 3e9) as i32);
+            check(cpu.level.name(), &u8::micro(cpu.level), e, |a, b| a == b, |x| (x * 3e4) as i64 as u8);
+        }
+    }
+}
+
+#[test]
+fn large_tiles_and_empty_sums() {
+    for e in [[257, 33, 513], [13, 300, 513], [1, 257, 513], [3, 64, 769], [5, 7, 0]] {
+        for cpu in CpuFeatures::available() {
+            check(cpu.level.name(), &f32::micro(cpu.level), e, same_f32, |x| x as f32);
+        }
+    }
+}

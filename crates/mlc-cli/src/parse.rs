@@ -93,6 +93,7 @@ pub fn compiler(a: &ModelArgs) -> Result<Compiler, Error> {
     if let Some(m) = &a.model {
         compiler = compiler.model(m);
     }
+    compiler = compiler.memory_limit(a.memory_limit.as_deref().map(size).transpose()?);
     if a.threads == Some(0) {
         return Err(usage(
             "`--threads 0`: at least one thread is needed",

@@ -9,7 +9,9 @@ pub mod catalogue;
 mod diagnostic;
 mod render;
 mod source;
+mod units;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity};
 pub use render::{Style, render, render_all};
 pub use source::{SourceId, SourceMap, Span, Spanned};
+pub use units::bytes;

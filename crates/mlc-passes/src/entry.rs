@@ -8,7 +8,8 @@ use mlc_ir::loops::verify::verify_plan;
 use mlc_ir::loops::{Kernel, LoopProgram, Plan, Role};
 use mlc_ir::program::StateLayout;
 
-use crate::plan_memory::{MemoryReport, Planned, Scratch, plan_memory};
+use crate::plan_memory::{MemoryReport, Planned, Scratch, kind_name, plan_memory};
+use crate::remat::{self, Recomputed};
 use crate::{Decision, Decompose, PassManager, lower, order};
 
 /// An entry in its last form before code.
@@ -19,6 +20,8 @@ pub struct Lowered {
     pub memory: MemoryReport,
     /// What was stored, folded, updated in place or copied, and why.
     pub decisions: Vec<Decision>,
+    /// What is computed twice to stay within a memory limit.
+    pub recomputed: Option<Recomputed>,
 }
 
 impl Lowered {
@@ -44,9 +47,33 @@ pub fn lower_entry_with(
     layout: &StateLayout,
     scratch: Scratch<'_>,
 ) -> Result<Lowered, Diagnostics> {
+    lower_entry_within(graph, layout, scratch, None)
+}
+
+/// Lowers a bound graph so that no device needs more than `limit` bytes, if recomputing values can do that. The
+/// best plan found comes back even if it does not fit: ask [`MemoryReport::over`].
+///
+/// # Errors
+/// As [`lower_entry_with`].
+pub fn lower_entry_within(
+    graph: &Graph,
+    layout: &StateLayout,
+    scratch: Scratch<'_>,
+    limit: Option<u64>,
+) -> Result<Lowered, Diagnostics> {
     let mut graph = graph.clone();
     PassManager::new(vec![Box::new(Decompose)]).run(&mut graph)?;
-    let lowered = lower::lower(&graph, layout)?;
+    let planned = |graph: &Graph| plan(graph, layout, scratch);
+    let first = planned(&graph)?;
+    match limit {
+        Some(limit) => remat::fit(&graph, first, limit, &planned),
+        None => Ok(first),
+    }
+}
+
+/// The plan of a decomposed graph.
+fn plan(graph: &Graph, layout: &StateLayout, scratch: Scratch<'_>) -> Result<Lowered, Diagnostics> {
+    let lowered = lower::lower(graph, layout)?;
     let (mut program, mut decisions) = (lowered.program, lowered.decisions);
     order::order(&mut program);
     let Planned { plan, memory, decisions: more } = plan_memory(program, layout, scratch);
@@ -58,7 +85,7 @@ pub fn lower_entry_with(
             return Err(Diagnostics(violations.into_iter().map(Diagnostic::from).collect()));
         }
     }
-    Ok(Lowered { plan, memory, decisions })
+    Ok(Lowered { plan, memory, decisions, recomputed: None })
 }
 
 /// A plan as text: arenas, then every buffer's place, then the calls.
@@ -68,7 +95,7 @@ pub fn plan_text(lowered: &Lowered) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(out, "plan @{} {{", program.name);
     for (i, a) in plan.arenas.iter().enumerate() {
-        let kind = crate::plan_memory::kind_name(a.kind);
+        let kind = kind_name(a.kind);
         let _ = writeln!(out, "  arena{i} = {kind} {}: {} bytes, align {}", a.device, a.bytes, a.align);
     }
     for (b, p) in program.buffers.iter().zip(&plan.places) {

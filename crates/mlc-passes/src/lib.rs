@@ -19,6 +19,7 @@ mod pass;
 pub mod pipeline;
 pub mod place;
 pub mod plan_memory;
+pub mod remat;
 pub mod simplify;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,7 @@ pub use cse::Cse;
 pub use dce::Dce;
 pub use decompose::Decompose;
 pub use differentiate::{Differentiate, differentiate};
-pub use entry::{Lowered, lower_entry, lower_entry_with, plan_text};
+pub use entry::{Lowered, lower_entry, lower_entry_with, lower_entry_within, plan_text};
 pub use manager::{PassManager, Report, Timing};
 pub use pass::{Decision, Pass, PassCx};
 pub use place::{Crossing, Place, crossings};

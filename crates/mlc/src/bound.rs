@@ -9,6 +9,7 @@ use mlc_ir::program::Entry;
 use mlc_ir::{Binding, DType, Symbol};
 use mlc_passes::pipeline::{Options, pipeline};
 use mlc_passes::plan_memory::MemoryReport;
+use mlc_passes::remat::Recomputed;
 use mlc_passes::{Decision, Lowered, PassManager};
 use mlc_runtime::exec::Backend;
 use mlc_runtime::exec::Executable;
@@ -40,6 +41,8 @@ pub struct BoundEntry {
     text: String,
     /// Peak memory by part, and the lines alive at it.
     pub memory: MemoryReport,
+    /// What is computed twice to stay within the memory limit.
+    pub recomputed: Option<Recomputed>,
     pub executable: Arc<dyn Executable>,
     /// Why things were fused, copied or placed as they are.
     pub decisions: Vec<Decision>,
@@ -52,6 +55,9 @@ impl BoundEntry {
         binding: &Binding,
     ) -> Result<BoundEntry, Diagnostics> {
         let (graph, mut lowered) = lower(program, entry, binding)?;
+        if let Some(unfit) = program.unfit(&entry.name, binding, &lowered) {
+            return Err(unfit.diagnostic(program.sources()).into());
+        }
         let decisions = std::mem::take(&mut lowered.decisions);
         let text = mlc_passes::plan_text(&lowered);
         let plan = Arc::new(lowered.plan);
@@ -63,6 +69,7 @@ impl BoundEntry {
             outputs: outputs(&graph, &plan)?,
             plan,
             memory: lowered.memory,
+            recomputed: lowered.recomputed,
             text,
             executable,
             decisions,
@@ -79,7 +86,8 @@ pub(crate) fn lower(
     let mut graph = entry.graph.clone();
     let mut decisions = passes(program, binding).run(&mut graph)?.decisions;
     let scratch = |k: &mlc_ir::loops::Kernel| program.backend().scratch_bytes(k);
-    let mut lowered = mlc_passes::lower_entry_with(&graph, program.layout(), &scratch)?;
+    let limit = program.options().memory_limit;
+    let mut lowered = mlc_passes::lower_entry_within(&graph, program.layout(), &scratch, limit)?;
     decisions.append(&mut lowered.decisions);
     lowered.decisions = decisions;
     Ok((graph, lowered))

@@ -11,7 +11,7 @@ mod states;
 mod steps;
 mod storage;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 

@@ -14,10 +14,10 @@ use mlc_ir::{Binding, DType, Device, Dim, Symbol, Type};
 
 use crate::{Lowered, Place, lower_entry, pipeline};
 
-type Values = HashMap<Symbol, Tensor>;
+pub(crate) type Values = HashMap<Symbol, Tensor>;
 
 /// All states of a graph in order of their nodes.
-fn layout_of(g: &Graph) -> StateLayout {
+pub(crate) fn layout_of(g: &Graph) -> StateLayout {
     let mut layout = StateLayout::default();
     for id in g.ids() {
         if let Op::State(s) = &g.node(id).op
@@ -75,7 +75,7 @@ fn result(l: &Lowered, layout: &StateLayout, feeds: &Feeds, name: &str) -> Optio
 }
 
 /// Runs the program over separate buffers and over the plan's poisoned arenas; both must agree by bits.
-fn run(l: &Lowered, layout: &StateLayout, inputs: &Values, states: &Values) -> Feeds {
+pub(crate) fn run(l: &Lowered, layout: &StateLayout, inputs: &Values, states: &Values) -> Feeds {
     let mut a = feeds(l.program(), layout, inputs, states);
     let mut b = a.clone();
     let text = || crate::plan_text(l);
@@ -85,7 +85,7 @@ fn run(l: &Lowered, layout: &StateLayout, inputs: &Values, states: &Values) -> F
     a
 }
 
-fn bound(g: &mut Graph) {
+pub(crate) fn bound(g: &mut Graph) {
     let options = pipeline::Options { place: Place::on(Device::CPU), binding: Binding::new() };
     pipeline::pipeline(&options).verify(true).run(g).unwrap_or_else(|e| panic!("{}: {e}", g.name));
 }
@@ -102,7 +102,7 @@ fn random_tensor(rng: &mut Rng, ty: &Type) -> Tensor {
     Tensor::from_f64(ty.dtype, &shape, &values)
 }
 
-fn random_feed(g: &Graph, seed: u64) -> (Values, Values) {
+pub(crate) fn random_feed(g: &Graph, seed: u64) -> (Values, Values) {
     let mut rng = Rng(seed ^ 0x5eed);
     let (mut inputs, mut states) = (Values::new(), Values::new());
     for id in g.ids() {

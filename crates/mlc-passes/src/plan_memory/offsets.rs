@@ -24,7 +24,7 @@ pub struct Packing {
 /// Places blocks at multiples of `align` (a power of two).
 pub fn pack(blocks: &[Block], align: u64) -> Packing {
     let rounded: Vec<Block> =
-        blocks.iter().map(|b| Block { bytes: b.bytes.next_multiple_of(align), ..*b }).collect();
+        blocks.iter().map(|b| Block { bytes: round_up(b.bytes, align), ..*b }).collect();
     let duration = |b: &Block| u128::from(b.last - b.first + 1);
     let bound = lower_bound(&rounded);
     let mut best: Option<Packing> = None;
@@ -46,6 +46,11 @@ pub fn pack(blocks: &[Block], align: u64) -> Packing {
         }
     }
     best.unwrap_or_default()
+}
+
+/// The next multiple of `align`; sizes near the end of u64 stay there, and do not fit anywhere.
+pub fn round_up(bytes: u64, align: u64) -> u64 {
+    bytes.checked_next_multiple_of(align).unwrap_or(u64::MAX)
 }
 
 /// The most bytes alive at one moment.
@@ -78,18 +83,18 @@ fn place(blocks: &[Block], order: &[usize]) -> (Vec<u64>, u64) {
         }
         around.clear();
         tree.overlapping(b.first, b.last, &mut |other| {
-            around.push((offsets[other], offsets[other] + blocks[other].bytes));
+            around.push((offsets[other], blocks[other].bytes.saturating_add(offsets[other])));
         });
         around.sort_unstable();
         let mut at = 0;
         for &(start, end) in &around {
-            if at + b.bytes <= start {
+            if b.bytes.saturating_add(at) <= start {
                 break;
             }
             at = at.max(end);
         }
         offsets[i] = at;
-        peak = peak.max(at + b.bytes);
+        peak = peak.max(b.bytes.saturating_add(at));
         tree.insert(b.first, b.last, i);
     }
     (offsets, peak)

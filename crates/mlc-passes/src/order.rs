@@ -1,10 +1,10 @@
 //! Order: puts the calls of a program into an order that needs less memory.
 //!
 //! List scheduling: of the calls that are ready, the one that frees most and allocates least; among equals the
-//! first. A call that allocates more than it frees, and every forward call, stays within `WINDOW` places of the
-//! first call that is still open, so that nothing is computed long before it is needed and a forward stays as
-//! it is written. A backward call that frees memory runs as soon as it can: the update of a weight follows its
-//! gradient. The new order is kept only if its peak is lower.
+//! first. Every forward call, and any other that does not free memory, stays within `WINDOW` places of the first
+//! call that is still open, so that nothing is computed long before it is needed and a forward stays as it is
+//! written. A later call that frees memory runs as soon as it can: the update of a weight follows its gradient.
+//! The new order is kept only if its peak is lower.
 //!
 //! Input: a program whose calls are in a valid order. Output: the same calls, in an order in which every pair
 //! of calls that touch the same elements, at least one of them writing, is as before; so are the pairs in
@@ -150,7 +150,7 @@ impl Scheduler<'_> {
 
     /// Makes a ready call a candidate, now or when it is near enough.
     fn offer(&mut self, i: usize) {
-        let bound = self.program.calls[i].prov.phase == Phase::Forward || self.gain[i] < 0;
+        let bound = self.program.calls[i].prov.phase == Phase::Forward || self.gain[i] <= 0;
         if bound && i > self.first_open + WINDOW {
             self.ahead.push(Reverse(i));
         } else {

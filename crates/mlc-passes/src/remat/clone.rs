@@ -10,8 +10,8 @@
 //!                                                %9 = contract %7, %8
 //! ```
 //!
-//! A copy stands before its first use and has the phase `Backward`. It is made of the dropped nodes and of the
-//! nodes between that lie in no memory; where these read something that is kept, so does the copy. Copies are
+//! A copy stands before its first use and has the phase `Backward`. It is made of the dropped nodes and of all
+//! that is folded into their kernels; what these read from memory and is kept, the copy reads too. Copies are
 //! equal to what they copy, so no pass that merges equal nodes may run afterwards: the last one of the pipeline
 //! has run when a graph is planned.
 
@@ -30,12 +30,14 @@ pub fn recompute(
     dropped: &FxHashSet<NodeId>,
     stored: &FxHashSet<NodeId>,
 ) -> Result<Graph, Diagnostics> {
-    let affected = affected(graph, dropped, stored);
+    let inline = inline(graph, stored);
+    let affected = affected(graph, dropped, &inline);
+    let bound = affected.len();
     let mut cloner = Cloner {
         graph,
-        affected: &affected,
-        new: vec![Values::new(); affected.len()],
-        copies: vec![Values::new(); affected.len()],
+        copied: affected.iter().zip(&inline).map(|(a, i)| *a || *i).collect(),
+        new: vec![Values::new(); bound],
+        copies: vec![Values::new(); bound],
     };
     let mut out = graph.clone();
     out.rebuild(|new, id, mut node| {
@@ -55,31 +57,39 @@ pub fn recompute(
     Ok(out)
 }
 
-/// By node: is it dropped, or made without memory from what is?
-fn affected(graph: &Graph, dropped: &FxHashSet<NodeId>, stored: &FxHashSet<NodeId>) -> Vec<bool> {
-    let bound = graph.ids().last().map_or(0, |n| n.0 as usize + 1);
-    let mut affected = vec![false; bound];
-    for id in graph.topo_order() {
+/// By node: does it belong to the forward and lie in no memory?
+fn inline(graph: &Graph, stored: &FxHashSet<NodeId>) -> Vec<bool> {
+    let mut inline = vec![false; graph.ids().last().map_or(0, |n| n.0 as usize + 1)];
+    for id in graph.ids() {
         let node = graph.node(id);
         let source = matches!(node.op.lowering().rule(), Rule::Stored);
-        let through = !source
-            && !stored.contains(&id)
-            && node.operands.iter().any(|v| affected[v.node.0 as usize]);
-        affected[id.0 as usize] = node.prov.phase == Phase::Forward && (dropped.contains(&id) || through);
+        inline[id.0 as usize] = node.prov.phase == Phase::Forward && !source && !stored.contains(&id);
+    }
+    inline
+}
+
+/// By node: is it dropped, or folded and made of what is?
+fn affected(graph: &Graph, dropped: &FxHashSet<NodeId>, inline: &[bool]) -> Vec<bool> {
+    let mut affected = vec![false; inline.len()];
+    for id in graph.topo_order() {
+        let (node, at) = (graph.node(id), id.0 as usize);
+        let through = inline[at] && node.operands.iter().any(|v| affected[v.node.0 as usize]);
+        affected[at] = node.prov.phase == Phase::Forward && dropped.contains(&id) || through;
     }
     affected
 }
 
 struct Cloner<'g> {
     graph: &'g Graph,
-    affected: &'g [bool],
+    /// By node: does a copy that needs it need a copy of it?
+    copied: Vec<bool>,
     /// By old node: its results in the new graph, and those of its copy.
     new: Vec<Values>,
     copies: Vec<Values>,
 }
 
 impl Cloner<'_> {
-    /// Copies an affected node, operands first; an explicit stack, as a cone may be as deep as the model.
+    /// Copies a node, operands first; an explicit stack, as a cone may be as deep as the model.
     fn copy(&mut self, new: &mut Graph, id: NodeId) {
         let mut work = vec![id];
         while let Some(&id) = work.last() {
@@ -90,24 +100,24 @@ impl Cloner<'_> {
             }
             let node = self.graph.node(id);
             let open = |v: &&mlc_ir::graph::ValueId| {
-                self.affected[v.node.0 as usize] && self.copies[v.node.0 as usize].is_empty()
+                self.copied[v.node.0 as usize] && self.copies[v.node.0 as usize].is_empty()
             };
             let before: Vec<NodeId> = node.operands.iter().filter(open).map(|v| v.node).collect();
             if !before.is_empty() {
                 work.extend(before);
                 continue;
             }
-            self.copies[at] = new.insert_values(self.copied(node));
+            self.copies[at] = new.insert_values(self.copy_of(node));
             work.pop();
         }
     }
 
-    fn copied(&self, node: &Node) -> Node {
+    fn copy_of(&self, node: &Node) -> Node {
         let mut copy = node.clone();
         copy.prov.phase = Phase::Backward;
         for v in &mut copy.operands {
             let i = v.node.0 as usize;
-            let values = if self.affected[i] { &self.copies[i] } else { &self.new[i] };
+            let values = if self.copied[i] { &self.copies[i] } else { &self.new[i] };
             *v = values[v.result as usize];
         }
         copy

@@ -13,6 +13,7 @@ use mlc_ir::{Dim, Type};
 use rustc_hash::FxHashSet;
 
 use super::{recompute, stored};
+use crate::entry::plan;
 use crate::lower::tests::{Values, bound, layout_of, random_feed, run};
 use crate::{Decompose, Lowered, PassManager, lower_entry, lower_entry_within};
 
@@ -47,7 +48,7 @@ fn any_values_may_be_recomputed() {
         let ids: Vec<NodeId> = g.topo_order();
         ids.iter().skip(ids.len() / 2).for_each(|&id| g.set_phase(id, Phase::Backward));
         let g = decomposed(&g);
-        let Ok(kept) = lower_entry(&g, &layout) else { continue };
+        let Ok(kept) = plan(&g, &layout, &|_| 0) else { continue };
         let mut rng = Rng(seed);
         let temps = kept.program().buffers.iter().filter(|b| b.role == Role::Temp);
         let forward = temps.map(|b| NodeId(b.prov.node)).filter(|&n| g.node(n).prov.phase == Phase::Forward);
@@ -57,7 +58,7 @@ fn any_values_may_be_recomputed() {
         }
         let again = recompute(&g, &dropped, &stored(kept.program())).unwrap();
         mlc_ir::graph::verify(&again).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
-        let lowered = lower_entry(&again, &layout).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        let lowered = plan(&again, &layout, &|_| 0).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         assert_eq!(results(&kept, &layout, &feed), results(&lowered, &layout, &feed), "seed {seed}");
         tried += 1;
         copied += usize::from(again.len() > g.len());

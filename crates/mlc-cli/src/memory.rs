@@ -24,7 +24,7 @@ pub fn plan(program: &Program, entry: &str, binding: &Binding) -> Result<(Lowere
 /// The block of `mlc check` about one entry.
 pub fn block(program: &Program, entry: &str, binding: &Binding, lowered: &Lowered) -> String {
     let dims: String = binding.iter().map(|(n, v)| format!(", {n}={v}")).collect();
-    let limit = program.options().memory_limit;
+    let limit = program.memory_limit();
     let verdict = match limit {
         None => String::new(),
         Some(l) if lowered.memory.over(l).is_empty() => format!(", fits in {}", text::bytes(l)),

@@ -72,7 +72,11 @@ pub fn lower_entry_within(
 }
 
 /// The plan of a decomposed graph.
-pub(crate) fn plan(graph: &Graph, layout: &StateLayout, scratch: Scratch<'_>) -> Result<Lowered, Diagnostics> {
+pub(crate) fn plan(
+    graph: &Graph,
+    layout: &StateLayout,
+    scratch: Scratch<'_>,
+) -> Result<Lowered, Diagnostics> {
     let lowered = lower::lower(graph, layout)?;
     let (mut program, mut decisions) = (lowered.program, lowered.decisions);
     order::order(&mut program);

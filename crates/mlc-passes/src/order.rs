@@ -44,8 +44,10 @@ fn dependencies(program: &LoopProgram) -> Vec<Vec<usize>> {
         writers: Vec<(usize, BufferSlice)>,
         readers: Vec<(usize, BufferSlice)>,
     }
-    let overlaps = |a: &BufferSlice, b: &BufferSlice| a.offset < b.offset + b.len && b.offset < a.offset + a.len;
-    let covers = |a: &BufferSlice, b: &BufferSlice| a.offset <= b.offset && b.offset + b.len <= a.offset + a.len;
+    let overlaps =
+        |a: &BufferSlice, b: &BufferSlice| a.offset < b.offset + b.len && b.offset < a.offset + a.len;
+    let covers =
+        |a: &BufferSlice, b: &BufferSlice| a.offset <= b.offset && b.offset + b.len <= a.offset + a.len;
     let mut touched = vec![Touched::default(); program.buffers.len()];
     let mut deps = Vec::with_capacity(program.calls.len());
     for (i, call) in program.calls.iter().enumerate() {
@@ -115,7 +117,8 @@ impl Scheduler<'_> {
         }
         let bytes = |b: usize| i128::from(program.buffers[b].bytes());
         // A buffer that one call alone touches is allocated and freed at once.
-        let allocates = |of: &Vec<usize>| of.iter().filter(|&&b| users[b].len() > 1).map(|&b| bytes(b)).sum::<i128>();
+        let allocates =
+            |of: &Vec<usize>| of.iter().filter(|&&b| users[b].len() > 1).map(|&b| bytes(b)).sum::<i128>();
         let gain = temps.iter().map(|of| -allocates(of)).collect();
         let left = users.iter().map(Vec::len).collect();
         Scheduler {

@@ -86,7 +86,7 @@ pub(crate) fn lower(
     let mut graph = entry.graph.clone();
     let mut decisions = passes(program, binding).run(&mut graph)?.decisions;
     let scratch = |k: &mlc_ir::loops::Kernel| program.backend().scratch_bytes(k);
-    let limit = program.options().memory_limit;
+    let limit = program.memory_limit();
     let mut lowered = mlc_passes::lower_entry_within(&graph, program.layout(), &scratch, limit)?;
     decisions.append(&mut lowered.decisions);
     lowered.decisions = decisions;

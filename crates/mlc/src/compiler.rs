@@ -289,6 +289,11 @@ impl Program {
         lowered.map(|l| l.1).map_err(|ds| self.error(ds))
     }
 
+    /// Bytes that a plan may need on each device.
+    pub fn memory_limit(&self) -> Option<u64> {
+        self.0.options.memory_limit
+    }
+
     /// The dims given to the compiler.
     pub fn dims(&self) -> &Binding {
         &self.0.options.dims

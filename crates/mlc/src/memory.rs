@@ -124,7 +124,7 @@ pub struct Unfit {
 impl Program {
     /// Why a plan does not fit into the compiler's memory limit; `None` where it does or there is no limit.
     pub fn unfit(&self, entry: &str, binding: &Binding, lowered: &Lowered) -> Option<Unfit> {
-        let limit = self.options().memory_limit?;
+        let limit = self.memory_limit()?;
         let device = *lowered.memory.over(limit).first()?;
         let peak_call = lowered.memory.temps_of(device).map(|t| t.call);
         let mut unfit = Unfit {
@@ -198,7 +198,8 @@ impl Unfit {
     pub fn diagnostic(&self, sources: &SourceMap) -> Diagnostic {
         const ROWS: usize = 8;
         let (need, limit) = (bytes(self.peak), bytes(self.limit));
-        let title = format!("`{}` needs {need} on {}, more than the limit of {limit}", self.entry, self.device);
+        let title =
+            format!("`{}` needs {need} on {}, more than the limit of {limit}", self.entry, self.device);
         let mut d = Diagnostic::error("E0520", title);
         let here = self.memory.parts.iter().filter(|p| p.device == self.device && p.bytes > 0);
         for part in here {
@@ -236,7 +237,8 @@ impl Unfit {
 
     fn advice(&self) -> String {
         if self.memory.part(self.device, ArenaKind::State) > self.limit {
-            return "the parameters and their optimizer state alone are too large: make the model smaller".into();
+            return "the parameters and their optimizer state alone are too large: make the model smaller"
+                .into();
         }
         match &self.batch {
             Some(b) => format!(

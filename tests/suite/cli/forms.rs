@@ -95,7 +95,9 @@ fn check_reports_and_works_without_data() {
         "44 samples",
         "transfers: none",
         "optimizer state",
-        "train.step, peak",
+        "train.step, batch=10: ",
+        "alive at the peak",
+        "born net.mlg:",
     ] {
         assert!(done.out.contains(part), "`{part}` is missing:\n{}", done.out);
     }

@@ -204,12 +204,7 @@ fn transfers(program: &Program, entries: &[&Entry], report: &mut String) -> Resu
     Ok(())
 }
 
-fn memory_report(
-    program: &Program,
-    entries: &[&Entry],
-    data: &Data,
-    report: &mut String,
-) -> Diagnostics {
+fn memory_report(program: &Program, entries: &[&Entry], data: &Data, report: &mut String) -> Diagnostics {
     *report += "\nmemory\n";
     let mut kinds: BTreeMap<(u8, &str), u64> = BTreeMap::new();
     for s in &program.ir().states {

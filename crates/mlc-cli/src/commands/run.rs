@@ -146,7 +146,7 @@ fn train(a: &RunArgs, program: &Program, block: usize, show: &Show) -> Result<u8
 
 /// All that is known not to fit, before anything runs; says what is computed again to make it fit.
 fn check_memory(a: &RunArgs, program: &Program, block: usize) -> Result<(), Error> {
-    if program.options().memory_limit.is_none() {
+    if program.memory_limit().is_none() {
         return Ok(());
     }
     for entry in of_block(program, block) {

@@ -72,9 +72,8 @@ fn dies_into(program: &LoopProgram, lives: &Lives, d: &Donation) -> bool {
 
 /// For each temporary: the calls in which it occupies bytes that no other is counted for.
 pub fn spans(program: &LoopProgram, lives: &Lives, donations: &[Donation]) -> Lives {
-    let mut spans: Lives = (program.buffers.iter().zip(lives))
-        .map(|(b, life)| life.filter(|_| b.role == Role::Temp))
-        .collect();
+    let mut spans: Lives =
+        (program.buffers.iter().zip(lives)).map(|(b, life)| life.filter(|_| b.role == Role::Temp)).collect();
     for d in donations.iter().filter(|d| d.from != d.to) {
         if let Some((_, last)) = &mut spans[d.from.ix()] {
             *last = CallId(d.call.0 - 1);

@@ -79,7 +79,11 @@ fn candidates(program: &LoopProgram, model: &Model<'_>) -> Vec<Vec<usize>> {
         let own = |b: &&usize| model.read_in_scope(**b, scope);
         let inner: Vec<usize> = members.iter().filter(own).copied().collect();
         let several = [inner, members].into_iter().filter(|s| s.len() > 1);
-        several.for_each(|s| if sets.last() != Some(&s) { sets.push(s) });
+        several.for_each(|s| {
+            if sets.last() != Some(&s) {
+                sets.push(s)
+            }
+        });
     }
     sets
 }
@@ -224,7 +228,8 @@ impl Model<'_> {
         let mut before: BTreeMap<usize, Life> = BTreeMap::new();
         let possible = self.drop_all(set, &mut before);
         let before: Vec<(usize, Life)> = before.into_iter().collect();
-        let after: Vec<(usize, Life)> = before.iter().filter_map(|&(b, _)| Some((b, self.life(b)?))).collect();
+        let after: Vec<(usize, Life)> =
+            before.iter().filter_map(|&(b, _)| Some((b, self.life(b)?))).collect();
         self.shift(&before, &after);
         let new = |((_, old), (b, life)): (&(usize, Life), &(usize, Life))| {
             let temp = self.temps[*b].as_ref().filter(|_| life.dropped && !old.dropped);

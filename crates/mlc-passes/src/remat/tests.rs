@@ -18,7 +18,11 @@ use crate::lower::tests::{Values, bound, layout_of, random_feed, run};
 use crate::{Decompose, Lowered, PassManager, lower_entry, lower_entry_within};
 
 /// Results by name: programs of one entry number their buffers differently.
-fn results(l: &Lowered, layout: &StateLayout, (inputs, states): &(Values, Values)) -> BTreeMap<String, Vec<u8>> {
+fn results(
+    l: &Lowered,
+    layout: &StateLayout,
+    (inputs, states): &(Values, Values),
+) -> BTreeMap<String, Vec<u8>> {
     let after: Feeds = run(l, layout, inputs, states);
     let results = after.into_iter().filter_map(|(id, bytes)| {
         let b = l.program().buffer(id);
@@ -39,8 +43,11 @@ fn any_values_may_be_recomputed() {
     for seed in 0..200 {
         use DType::*;
         let dtypes = [vec![F32, F32, I64, Bool], vec![F32, F64, U8], vec![F16, F32, I32]];
-        let shape =
-            GraphShape { symbols: false, nodes: 20 + seed as usize % 40, dtypes: dtypes[seed as usize % 3].clone() };
+        let shape = GraphShape {
+            symbols: false,
+            nodes: 20 + seed as usize % 40,
+            dtypes: dtypes[seed as usize % 3].clone(),
+        };
         let mut g = random_graph(seed, &shape);
         let (layout, feed) = (layout_of(&g), random_feed(&g, seed));
         bound(&mut g);
@@ -70,10 +77,7 @@ fn any_values_may_be_recomputed() {
 fn chain(depth: usize, batch: usize, width: usize) -> Graph {
     let mut g = Graph::new("chain");
     let ty = |rows: usize| Type::new(DType::F32, [rows, width].map(|d: usize| Dim::from(d)));
-    let source = GraphBuilder::new(&mut g, Prov::NONE).op(
-        Input { name: "x".into(), ty: ty(batch) },
-        &[],
-    );
+    let source = GraphBuilder::new(&mut g, Prov::NONE).op(Input { name: "x".into(), ty: ty(batch) }, &[]);
     let mut x: ValueId = source.unwrap();
     let mut weights = vec![];
     for i in 0..depth {

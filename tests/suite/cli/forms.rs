@@ -95,7 +95,7 @@ fn check_reports_and_works_without_data() {
         "44 samples",
         "transfers: none",
         "optimizer state",
-        "train.step, batch=10: ",
+        "train.step, batch=",
         "alive at the peak",
         "born net.mlg:",
     ] {

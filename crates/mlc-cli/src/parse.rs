@@ -94,11 +94,15 @@ pub fn compiler(a: &ModelArgs) -> Result<Compiler, Error> {
         compiler = compiler.model(m);
     }
     compiler = compiler.memory_limit(a.memory_limit.as_deref().map(size).transpose()?);
-    if a.threads == Some(0) {
-        return Err(usage(
-            "`--threads 0`: at least one thread is needed",
-            "leave the option out to use all cores",
-        ));
+    match a.threads {
+        Some(0) => {
+            return Err(usage(
+                "`--threads 0`: at least one thread is needed",
+                "leave the option out to use all cores",
+            ));
+        }
+        Some(n) => compiler = compiler.threads(n),
+        None => {}
     }
     Ok(compiler)
 }

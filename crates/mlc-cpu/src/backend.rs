@@ -1,22 +1,28 @@
 //! Plans to executables: each distinct kernel is compiled once.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use mlc_diag::Diagnostic;
 use mlc_ir::loops::body::BodyBuilder;
-use mlc_ir::loops::{ArgId, CopyMap, Kernel, KernelKey, Kind, LoopBody, Plan, kernel_key};
+use mlc_ir::loops::{
+    ArgId, Contraction, CopyMap, ExprOp, Kernel, KernelKey, Kind, Lit, LoopBody, Plan, kernel_key,
+};
 use mlc_ir::{Device, DeviceKind};
 use mlc_runtime::exec::{
-    Backend, CompileStats, DeviceMemory, Executable, HostExecutable, HostKernel, HostMemory,
+    Backend, CompileStats, DeviceMemory, Executable, HostExecutable, HostKernel, HostMemory, Phase, Pool,
+    ScratchNeed,
 };
 
 use rustc_hash::FxHashMap;
 
+use crate::emit;
 use crate::features::CpuFeatures;
 use crate::gemm::{self, ContractKernel};
 use crate::jit::{self, Function, Source, Text, Unit};
 use crate::kernel::LoopKernel;
+use crate::schedule::{self, Costs, Part, Schedule};
 use crate::shape::simplify;
 
 /// What to compile for.
@@ -25,25 +31,48 @@ pub struct CpuOptions {
     pub features: CpuFeatures,
     /// Every contraction in the canonical order.
     pub strict: bool,
+    /// Threads that share the work of a call. They change no bit of any result.
+    pub threads: usize,
+    /// What decides how kernels are cut into chunks; no more than the threads does it change a result.
+    pub costs: Costs,
+}
+
+impl CpuOptions {
+    /// All threads that the process may use.
+    pub fn new(features: CpuFeatures, strict: bool) -> CpuOptions {
+        CpuOptions { features, strict, threads: Pool::available(), costs: Costs::default() }
+    }
+
+    pub fn threads(self, threads: usize) -> CpuOptions {
+        CpuOptions { threads, ..self }
+    }
 }
 
 /// Compiles plans for `cpu:N`.
 #[derive(Debug, Clone)]
 pub struct CpuBackend {
     pub options: CpuOptions,
+    /// The threads of everything that is compiled here; they start when first needed.
+    pool: Arc<Pool>,
 }
 
 impl CpuBackend {
     pub fn new(options: CpuOptions) -> CpuBackend {
-        CpuBackend { options }
+        CpuBackend { options, pool: Arc::new(Pool::new(options.threads)) }
     }
 
-    /// For this machine as the environment limits it.
-    pub fn from_env(strict: bool) -> Result<CpuBackend, Diagnostic> {
+    /// For this machine as the environment limits it; `threads`: all that the process may use, unless given.
+    pub fn from_env(strict: bool, threads: Option<usize>) -> Result<CpuBackend, Diagnostic> {
         let features = CpuFeatures::from_env().map_err(|e| {
             Diagnostic::error("E0804", e).hint("unset the variable, or name an instruction set that is there")
         })?;
-        Ok(CpuBackend::new(CpuOptions { features, strict }))
+        let options = CpuOptions::new(features, strict);
+        Ok(CpuBackend::new(threads.map_or(options, |n| options.threads(n))))
+    }
+
+    /// The threads that run what is compiled here.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
     }
 
     /// Compiles kernels; equal ones once.
@@ -82,19 +111,29 @@ impl CpuBackend {
     /// What a kernel becomes; its functions are added to `units`.
     fn form(&self, kernel: &Kernel, units: &mut Vec<Unit>) -> Form {
         let first = units.len();
-        if let Kind::Contract(c) = &kernel.kind {
-            let mut parts = gemm::parts(kernel, c, self.options.strict);
+        if let Some(mut parts) = self.parts(kernel) {
             units.append(&mut parts.units);
             return Form::Contract { parts: Box::new(parts), units: first..units.len() };
         }
-        units.extend(unit(kernel));
-        Form::Loop { unit: first }
+        let form = LoopForm::of(kernel, &self.options.costs);
+        units.extend(form.units(kernel));
+        Form::Loop { form: Box::new(form), units: first..units.len() }
+    }
+
+    /// The parts of a contraction that has products.
+    fn parts(&self, kernel: &Kernel) -> Option<gemm::Parts> {
+        let Kind::Contract(c) = &kernel.kind else { return None };
+        let some = [&c.batch, &c.m, &c.n].iter().all(|axes| axes.iter().all(|a| a.extent > 0));
+        some.then(|| gemm::parts(kernel, c, self.options.features.level, self.options.costs.grain_ns))
     }
 
     fn finish(&self, form: Form, functions: &[Function]) -> Arc<dyn HostKernel> {
         let cpu = self.options.features;
         match form {
-            Form::Loop { unit } => Arc::new(LoopKernel { function: functions[unit].clone(), cpu }),
+            Form::Loop { form, units } => {
+                let phases = form.schedule.phases().collect();
+                Arc::new(LoopKernel::new(phases, form.scratch(), functions[units].to_vec(), cpu))
+            }
             Form::Contract { parts, units } => {
                 Arc::new(ContractKernel::new(*parts, functions[units].to_vec(), cpu))
             }
@@ -104,8 +143,11 @@ impl CpuBackend {
     /// The CLIF or machine code of a kernel's functions.
     pub fn text(&self, kernel: &Kernel, what: Text) -> Result<String, Diagnostic> {
         let mut units = Vec::new();
-        self.form(kernel, &mut units);
+        let form = self.form(kernel, &mut units);
         let mut out = String::new();
+        if let Form::Loop { form, .. } = &form {
+            out.push_str(&format!("; {}: {}\n", kernel.name, form.schedule));
+        }
         for unit in &units {
             out.push_str(&format!("; {}\n", unit.name));
             out.push_str(&jit::text(unit, self.options.features, what)?);
@@ -116,26 +158,76 @@ impl CpuBackend {
 }
 
 enum Form {
-    Loop { unit: usize },
-    Contract { parts: Box<gemm::Parts>, units: std::ops::Range<usize> },
+    Loop { form: Box<LoopForm>, units: Range<usize> },
+    Contract { parts: Box<gemm::Parts>, units: Range<usize> },
 }
 
-/// The one function of a kernel that is no contraction.
-pub(crate) fn unit(kernel: &Kernel) -> Option<Unit> {
-    let source = match &kernel.kind {
-        Kind::Loop(body) => Source::Body(simplify(body)),
-        Kind::ScatterAdd(s) => Source::Scatter(s.clone()),
-        Kind::Copy(c) => Source::Body(simplify(&copy_body(kernel, c))),
-        Kind::Contract(_) => return None,
-    };
-    let faults = !kernel.fault_sites().is_empty();
-    Some(Unit { name: kernel.name.to_string(), source, args: kernel.args.clone(), site: 0, faults })
+/// A kernel that is no contraction: its simplified source, cut up.
+struct LoopForm {
+    source: Source,
+    schedule: Schedule,
+}
+
+impl LoopForm {
+    fn of(kernel: &Kernel, costs: &Costs) -> LoopForm {
+        let source = match &kernel.kind {
+            Kind::Loop(body) => Source::Body(simplify(body)),
+            Kind::ScatterAdd(s) => Source::Scatter(s.clone()),
+            Kind::Copy(c) => Source::Body(simplify(&copy_body(kernel, c))),
+            // Of a contraction without products.
+            Kind::Contract(c) => Source::Body(simplify(&without_products(c))),
+        };
+        let schedule = match &source {
+            Source::Body(body) => schedule::of_body(body, &kernel.args, costs),
+            Source::Scatter(s) => schedule::of_scatter(s, &kernel.args, costs),
+        };
+        LoopForm { source, schedule }
+    }
+
+    fn scratch(&self) -> ScratchNeed {
+        match &self.source {
+            Source::Body(body) => emit::scratch(body, &self.schedule),
+            Source::Scatter(_) => ScratchNeed::default(),
+        }
+    }
+
+    /// Bytes that a call needs in all.
+    fn scratch_bytes(&self, threads: usize) -> u64 {
+        let phases: Vec<_> = self.schedule.phases().collect();
+        self.scratch().bytes_for(&phases, threads)
+    }
+
+    /// One function for each phase.
+    fn units(&self, kernel: &Kernel) -> Vec<Unit> {
+        let faults = !kernel.fault_sites().is_empty();
+        let several = self.schedule.parts.len() > 1;
+        let unit = |(i, (part, _)): (usize, &(Part, Phase))| Unit {
+            name: if several { format!("{}.{i}", kernel.name) } else { kernel.name.to_string() },
+            source: self.source.clone(),
+            part: *part,
+            args: kernel.args.clone(),
+            site: 0,
+            faults,
+        };
+        self.schedule.parts.iter().enumerate().map(unit).collect()
+    }
 }
 
 /// What kernels share code by; `None` for those that cannot. Fault sites are numbered as a kernel's expressions
 /// stand, of which the key says nothing: with several sites code is not shared.
 fn key(kernel: &Kernel) -> Option<KernelKey> {
     (kernel.fault_sites().len() <= 1).then(|| kernel_key(kernel))
+}
+
+/// The epilogue of a contraction without products: what it may still store is stored once a row.
+fn without_products(c: &Contraction) -> LoopBody {
+    let mut body = c.epilogue.clone();
+    for e in &mut body.exprs {
+        if e.op == ExprOp::Product {
+            e.op = ExprOp::Const(Lit::zero(c.acc));
+        }
+    }
+    body
 }
 
 fn copy_body(kernel: &Kernel, c: &CopyMap) -> LoopBody {
@@ -159,15 +251,15 @@ impl Backend for CpuBackend {
     }
 
     fn scratch_bytes(&self, kernel: &Kernel) -> u64 {
-        match &kernel.kind {
-            Kind::Loop(body) => crate::emit::scratch_bytes(body),
-            Kind::Contract(c) => gemm::parts(kernel, c, self.options.strict).scratch_bytes(),
-            Kind::ScatterAdd(_) | Kind::Copy(_) => 0,
+        let threads = self.options.threads.max(1);
+        match self.parts(kernel) {
+            Some(parts) => parts.scratch().bytes_for(&parts.phases(), threads),
+            None => LoopForm::of(kernel, &self.options.costs).scratch_bytes(threads),
         }
     }
 
     fn compile(&self, plan: Arc<Plan>) -> Result<Arc<dyn Executable>, Diagnostic> {
         let (kernels, stats) = self.kernels(&plan.program.kernels)?;
-        Ok(Arc::new(HostExecutable::new(plan, kernels, stats)?))
+        Ok(Arc::new(HostExecutable::new(plan, kernels, stats, self.pool.clone())?))
     }
 }

@@ -17,9 +17,10 @@ use mlc_ir::loops::{Arg, LoopBody, Scatter};
 
 use crate::emit::{self, Needs, Work};
 use crate::features::{CpuFeatures, Level};
+use crate::schedule::Part;
 
-/// A compiled function: argument pointers, a range of chunks, working memory.
-pub type KernelFn = unsafe extern "C" fn(*const *mut u8, u64, u64, *mut u8);
+/// A compiled function: argument pointers, a range of chunks, working memory of the call and of the thread.
+pub type KernelFn = unsafe extern "C" fn(*const *mut u8, u64, u64, *mut u8, *mut u8);
 
 /// What one function computes.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub enum Source {
 pub struct Unit {
     pub name: String,
     pub source: Source,
+    /// What of it the function does.
+    pub part: Part,
     pub args: Vec<Arg>,
     /// Number of the first fault site.
     pub site: u64,
@@ -135,7 +138,7 @@ fn build(
     cpu: CpuFeatures,
 ) -> (Context, Needs) {
     let mut ctx = module.make_context();
-    for _ in 0..4 {
+    for _ in 0..5 {
         ctx.func.signature.params.push(AbiParam::new(types::I64));
     }
     let mut builder = FunctionBuilder::new(&mut ctx.func, context);
@@ -143,7 +146,7 @@ fn build(
         Source::Body(body) => Work::Body(body),
         Source::Scatter(scatter) => Work::Scatter(scatter),
     };
-    let needs = emit::function(&mut builder, work, &unit.args, unit.site, unit.faults, cpu);
+    let needs = emit::function(&mut builder, work, unit.part, &unit.args, unit.site, unit.faults, cpu);
     builder.finalize(module.target_config());
     (ctx, needs)
 }

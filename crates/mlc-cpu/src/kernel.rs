@@ -1,35 +1,56 @@
 //! Compiled kernels as the executor calls them.
 
-use mlc_runtime::exec::HostKernel;
+use std::ops::Range;
+
+use mlc_runtime::exec::{HostKernel, Phase, ScratchNeed, Workspace};
 
 use crate::features::{CpuFeatures, Level};
 use crate::jit::Function;
 
-/// A kernel that is one function.
+/// A kernel made of functions, one a phase.
 pub struct LoopKernel {
-    pub function: Function,
-    pub cpu: CpuFeatures,
+    phases: Vec<Phase>,
+    functions: Vec<Function>,
+    scratch: ScratchNeed,
+    cpu: CpuFeatures,
+}
+
+impl LoopKernel {
+    /// `functions`: one for each of the phases.
+    pub fn new(phases: Vec<Phase>, scratch: ScratchNeed, functions: Vec<Function>, cpu: CpuFeatures) -> Self {
+        LoopKernel { phases, functions, scratch, cpu }
+    }
 }
 
 impl HostKernel for LoopKernel {
-    unsafe fn run(&self, args: *const *mut u8, scratch: *mut u8) {
-        // SAFETY: the caller's promise.
-        unsafe { call(&self.function, self.cpu, args, scratch) }
+    fn phases(&self) -> &[Phase] {
+        &self.phases
     }
 
-    fn scratch_bytes(&self) -> u64 {
-        self.function.needs.scratch
+    fn scratch(&self) -> ScratchNeed {
+        self.scratch
+    }
+
+    unsafe fn run(&self, phase: usize, chunks: Range<u64>, args: *const *mut u8, memory: Workspace) {
+        // SAFETY: the caller's promise.
+        unsafe { call(&self.functions[phase], self.cpu, chunks, args, memory) }
     }
 }
 
-/// Calls a function for all its chunks.
+/// Calls a function for some of its chunks.
 ///
 /// # Safety
 /// As [`HostKernel::run`] for the function's arguments.
-pub unsafe fn call(f: &Function, cpu: CpuFeatures, args: *const *mut u8, scratch: *mut u8) {
+pub unsafe fn call(
+    f: &Function,
+    cpu: CpuFeatures,
+    chunks: Range<u64>,
+    args: *const *mut u8,
+    memory: Workspace,
+) {
     clear_upper_halves(cpu);
     // SAFETY: the caller's promise.
-    unsafe { (f.code)(args, 0, f.needs.chunks, scratch) }
+    unsafe { (f.code)(args, chunks.start, chunks.end, memory.shared, memory.own) }
 }
 
 /// The generator mixes instructions that keep the upper vector halves with ones that do not; while those are
@@ -51,44 +72,4 @@ fn clear_upper_halves(cpu: CpuFeatures) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (cpu, Level::Portable);
-}
-
-/// Most arguments that a table on the stack has room for; larger kernels use the heap.
-const INLINE: usize = 40;
-
-/// A kernel's argument pointers with one more inserted before the fault record.
-pub struct ArgTable {
-    inline: [*mut u8; INLINE],
-    heap: Vec<*mut u8>,
-    extra: usize,
-}
-
-impl ArgTable {
-    /// # Safety
-    /// `args` has `count` pointers, and one more if `faults`.
-    pub unsafe fn new(args: *const *mut u8, count: usize, faults: bool) -> ArgTable {
-        let total = count + 1 + usize::from(faults);
-        let mut table = ArgTable { inline: [std::ptr::null_mut(); INLINE], heap: Vec::new(), extra: count };
-        if total > INLINE {
-            table.heap = vec![std::ptr::null_mut(); total];
-        }
-        let slots = if total > INLINE { &mut table.heap[..] } else { &mut table.inline[..] };
-        // SAFETY: the caller's promise.
-        unsafe {
-            for (i, slot) in slots.iter_mut().enumerate().take(count) {
-                *slot = *args.add(i);
-            }
-            if faults {
-                slots[count + 1] = *args.add(count);
-            }
-        }
-        table
-    }
-
-    /// The table with the inserted pointer.
-    pub fn with(&mut self, extra: *mut u8) -> *const *mut u8 {
-        let slots = if self.heap.is_empty() { &mut self.inline[..] } else { &mut self.heap[..] };
-        slots[self.extra] = extra;
-        slots.as_ptr()
-    }
 }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`features`] | instruction sets, found at run time |
 //! | `shape` | merges axes |
+//! | `schedule` | cuts kernels into phases and chunks |
 //! | `emit` | bodies to CLIF |
 //! | [`jit`] | CLIF to code in memory |
 //! | `tile` | functions on tiles of 256 elements, precompiled |
@@ -22,12 +23,14 @@ pub mod features;
 pub mod gemm;
 pub mod jit;
 mod kernel;
+mod schedule;
 mod shape;
 mod tile;
 
 pub use backend::{CpuBackend, CpuOptions};
 pub use features::{CpuFeatures, Level};
 pub use jit::Text;
+pub use schedule::Costs;
 
 #[cfg(test)]
 mod tests;

@@ -49,7 +49,14 @@ fn drop_unit_axes(body: &mut LoopBody) {
     if map.iter().all(Option::is_some) {
         return;
     }
-    each_index(body, &mut |index| *index = renumber(index, &map));
+    renumber_axes(body, &map);
+    body.rows.retain(|a| a.extent != 1);
+    body.cols.retain(|a| a.extent != 1);
+}
+
+/// Renumbers axes in all expressions; an axis without a new number is always 0. Rows and columns are the caller's.
+pub fn renumber_axes(body: &mut LoopBody, map: &[Option<AxisId>]) {
+    each_index(body, &mut |index| *index = renumber(index, map));
     for e in &mut body.exprs {
         if let ExprOp::AxisValue(a) = e.op {
             e.op = match map[a.ix()] {
@@ -58,8 +65,6 @@ fn drop_unit_axes(body: &mut LoopBody) {
             };
         }
     }
-    body.rows.retain(|a| a.extent != 1);
-    body.cols.retain(|a| a.extent != 1);
 }
 
 /// The index with axes renumbered; an axis without a new number is always 0.

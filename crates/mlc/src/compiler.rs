@@ -27,6 +27,7 @@ pub struct Compiler {
     pub(crate) tests: bool,
     pub(crate) strict: bool,
     pub(crate) memory_limit: Option<u64>,
+    pub(crate) threads: Option<usize>,
 }
 
 impl Compiler {
@@ -88,6 +89,13 @@ impl Compiler {
         self
     }
 
+    /// How many threads share the work on a CPU; without it, all that the process may use. Results do not depend
+    /// on it. 0 counts as 1.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
     /// # Errors
     /// Everything that is wrong with the file, as far as it can be found at once.
     pub fn compile_file(&self, path: impl AsRef<Path>) -> Result<Program, Error> {
@@ -120,7 +128,7 @@ impl Compiler {
         let Some(program) = checked.program.filter(|_| !checked.diagnostics.has_errors()) else {
             return Err(Error { diagnostics: checked.diagnostics, sources });
         };
-        let backend = Arc::new(CpuBackend::from_env(self.strict).map_err(Error::plain)?);
+        let backend = Arc::new(CpuBackend::from_env(self.strict, self.threads).map_err(Error::plain)?);
         let mut place = self.place(device, program.transfers.explicit);
         // Also for states that an entry writes and never reads.
         let annotated = program.states.iter().filter_map(|s| Some((s.path.clone(), s.ty.device?)));

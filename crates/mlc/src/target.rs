@@ -70,7 +70,7 @@ pub(crate) fn missing(device: Device) -> Diagnostic {
 /// # Errors
 /// Where the environment asks for an instruction set that this machine does not have.
 pub fn cpu_description() -> Result<String, Error> {
-    Ok(CpuBackend::from_env(false).map_err(Error::plain)?.describe())
+    Ok(CpuBackend::from_env(false, None).map_err(Error::plain)?.describe())
 }
 
 impl FromStr for Target {

@@ -1,12 +1,14 @@
-//! Developer tasks: `cargo xtask docs | functions | fuzz`.
+//! Developer tasks: `cargo xtask bench | docs | functions | fuzz`.
 
 use std::process::ExitCode;
 
+mod bench;
 mod docs;
 mod functions;
 mod fuzz;
 
 const HELP: &str = "\
+cargo xtask bench ...         speed, beside PyTorch and JAX with --peers; says more with --help
 cargo xtask docs              rewrite docs/ops.md and docs/errors.md from the code
 cargo xtask functions [NAME]  check f32 function expansions on all 2^32 inputs (minutes each)
 cargo xtask fuzz [FROM [N]]   random programs through all evaluators, from a seed, without end unless N is given
@@ -16,6 +18,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
+        ["bench", ref rest @ ..] => bench::run(rest),
         ["docs"] => docs::write(),
         ["functions"] => functions::check(None),
         ["functions", name] => functions::check(Some(name)),

@@ -95,6 +95,22 @@ impl Emit<'_, '_> {
         self.b.seal_block(merge);
     }
 
+    /// `c ? yes() : no()`
+    pub fn either(&mut self, c: Value, yes: impl FnOnce(&mut Self), no: impl FnOnce(&mut Self)) {
+        let (then, other, merge) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(c, then, &[], other, &[]);
+        self.b.switch_to_block(then);
+        self.b.seal_block(then);
+        self.scoped(yes);
+        self.b.ins().jump(merge, &[]);
+        self.b.switch_to_block(other);
+        self.b.seal_block(other);
+        self.scoped(no);
+        self.b.ins().jump(merge, &[]);
+        self.b.switch_to_block(merge);
+        self.b.seal_block(merge);
+    }
+
     fn shape_of(&self, dtype: DType, step: Step) -> Shape {
         match step {
             Step::Uniform => Shape::One,
@@ -391,15 +407,15 @@ impl Emit<'_, '_> {
         result
     }
 
-    /// Writes site and value into the fault record if it is still clear.
+    /// Writes site and value into the fault record if it is still clear. Chunks run at once, so the first to set the
+    /// site also sets the value.
     fn record_fault(&mut self, value: Value, site: u64) {
         let Some(record) = self.fault else { return };
-        let flags = MemFlagsData::new().with_notrap();
-        let old = self.b.ins().load(types::I64, flags, record, 0);
-        let clear = self.b.ins().icmp_imm_s(IntCC::Equal, old, 0);
-        self.only_if(clear, |e| {
-            let site = e.imm(site as i64 + 1);
-            e.b.ins().store(flags, site, record, 0);
+        let flags = MemFlagsData::trusted();
+        let (clear, site) = (self.imm(0), self.imm(site as i64 + 1));
+        let old = self.b.ins().atomic_cas(flags, record, clear, site);
+        let first = self.b.ins().icmp_imm_s(IntCC::Equal, old, 0);
+        self.only_if(first, |e| {
             e.b.ins().store(flags, value, record, 8);
         });
     }

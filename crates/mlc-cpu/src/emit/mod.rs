@@ -1,9 +1,9 @@
 //! Loop bodies to CLIF.
 //!
 //! Input: a body whose axes are merged ([`crate::shape`]) and the kernel's arguments. Output: one function
-//! `fn(args: *const *mut u8, begin: u64, end: u64, scratch: *mut u8)`. `begin..end` is a range of chunks; a
-//! chunk is a run of the outermost axis, or everything where the body has row or column results that chunks
-//! would share.
+//! `fn(args: *const *mut u8, begin: u64, end: u64, shared: *mut u8, own: *mut u8)` for each [`Part`] of the
+//! schedule. `begin..end` is a range of the part's chunks; `shared` is working memory of the call, `own` of the
+//! thread.
 //!
 //! How: each expression is emitted in the outermost loop in which its operands are known, so what does not
 //! depend on the inner loops is computed outside of them; the innermost loop handles four elements at once
@@ -13,6 +13,8 @@
 //! but the identities of its reductions.
 
 mod arith;
+mod blocks;
+mod boxes;
 mod domain;
 mod half;
 mod index;
@@ -28,10 +30,12 @@ use cranelift::codegen::ir::{InstBuilder, MemFlagsData, StackSlotData, StackSlot
 use cranelift::frontend::FunctionBuilder;
 use mlc_ir::loops::body::index_data;
 use mlc_ir::loops::{Analysis, Arg, ExprId, ExprOp, Index, LoopBody, Scatter, Tail};
+use mlc_runtime::exec::ScratchNeed;
 
 use crate::features::CpuFeatures;
+use crate::schedule::{Part, Schedule};
 
-pub use tails::scratch_bytes;
+pub use domain::stores_once_a_row;
 pub use value::{LANES, Val};
 
 /// What is emitted: a body, or a scatter over a body.
@@ -44,9 +48,29 @@ pub enum Work<'a> {
 /// How much one function needs and offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Needs {
-    /// Bytes of working memory.
-    pub scratch: u64,
+    /// Bytes of working memory: of the call, and of each thread.
+    pub scratch: ScratchNeed,
     pub chunks: u64,
+}
+
+/// Bytes of working memory that the code of a body's parts needs.
+pub fn scratch(body: &LoopBody, schedule: &Schedule) -> ScratchNeed {
+    let mut need = ScratchNeed::default();
+    for (part, _) in &schedule.parts {
+        let part = match *part {
+            Part::Whole => ScratchNeed { shared: 0, own: tails::own_bytes(body, body.row_count()) },
+            Part::Runs { rows } => {
+                ScratchNeed { shared: tails::partial_bytes(body, rows), own: tails::own_bytes(body, rows) }
+            }
+            Part::Tails { rows } => ScratchNeed { shared: tails::partial_bytes(body, rows), own: 0 },
+            Part::Stage { cols, .. } | Part::Stores { cols, .. } => {
+                ScratchNeed { shared: blocks::scratch_bytes(body, cols), own: 0 }
+            }
+            Part::Grid { .. } | Part::Box | Part::Slice { .. } | Part::Fill { .. } => ScratchNeed::default(),
+        };
+        need = need.max(part);
+    }
+    need
 }
 
 /// State of the emission of one function.
@@ -57,8 +81,9 @@ pub struct Emit<'a, 'b> {
     /// The arguments' addresses.
     pub ptrs: Vec<Value>,
     pub fault: Option<Value>,
-    pub scratch: Value,
-    pub scratch_bytes: u64,
+    shared: Value,
+    own: Value,
+    need: ScratchNeed,
     /// Where each axis stands; of the vector axis, lane 0.
     axes: Vec<Option<Value>>,
     pub vec_axis: Option<usize>,
@@ -105,6 +130,7 @@ impl Sites {
 pub fn function(
     b: &mut FunctionBuilder<'_>,
     work: Work<'_>,
+    part: Part,
     args: &[Arg],
     site: u64,
     faults: bool,
@@ -118,7 +144,7 @@ pub fn function(
     b.append_block_params_for_function_params(entry);
     b.switch_to_block(entry);
     b.seal_block(entry);
-    let [table, begin, end, scratch] = std::array::from_fn(|i| b.block_params(entry)[i]);
+    let [table, begin, end, shared, own] = std::array::from_fn(|i| b.block_params(entry)[i]);
     let flags = MemFlagsData::trusted();
     let pointer =
         |b: &mut FunctionBuilder<'_>, i: usize| b.ins().load(types::I64, flags, table, 8 * i as i32);
@@ -131,8 +157,9 @@ pub fn function(
         args,
         ptrs,
         fault,
-        scratch,
-        scratch_bytes: 0,
+        shared,
+        own,
+        need: ScratchNeed::default(),
         axes: vec![None; body.axes().count()],
         vec_axis: None,
         memo: vec![None; body.exprs.len()],
@@ -145,15 +172,15 @@ pub fn function(
         b,
     };
     let chunks = match work {
-        Work::Body(_) => e.domain(begin, end),
-        Work::Scatter(s) => e.scatter(s, begin, end),
+        Work::Body(_) => e.domain(part, begin, end),
+        Work::Scatter(s) => e.scatter(s, part, begin, end),
     };
     e.b.ins().return_(&[]);
-    Needs { scratch: e.scratch_bytes, chunks }
+    Needs { scratch: e.need, chunks }
 }
 
 /// The loop of each expression: see [`Emit::level`].
-fn levels(body: &LoopBody) -> Vec<usize> {
+pub fn levels(body: &LoopBody) -> Vec<usize> {
     let mut level: Vec<usize> = Vec::with_capacity(body.exprs.len());
     for e in &body.exprs {
         let mut own = match &e.op {
@@ -326,10 +353,15 @@ impl Emit<'_, '_> {
         self.b.ins().stack_addr(types::I64, slot, 0)
     }
 
-    /// Working memory of the call, 64-byte aligned.
-    pub fn scratch(&mut self, bytes: u64) -> Value {
-        let at = self.scratch_bytes;
-        self.scratch_bytes += bytes.next_multiple_of(64);
-        self.b.ins().iadd_imm_s(self.scratch, at as i64)
+    /// Working memory of the call, 64-byte aligned; a function asks once.
+    pub fn shared_memory(&mut self, bytes: u64) -> Value {
+        self.need.shared = bytes;
+        self.shared
+    }
+
+    /// Working memory of the thread, 64-byte aligned; a function asks once.
+    pub fn own_memory(&mut self, bytes: u64) -> Value {
+        self.need.own = bytes;
+        self.own
     }
 }

@@ -7,7 +7,7 @@ use cranelift::codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 use mlc_ir::DType;
 use mlc_ir::loops::{ExprId, Lit, RedOp};
 
-use super::domain::Walk;
+use super::domain::{Bounds, Walk};
 use super::value::{Val, reg};
 use super::{Emit, LANES};
 
@@ -25,13 +25,13 @@ pub fn slot_dtype(acc: DType) -> DType {
 }
 
 /// The partial results of one reduction.
-struct Partial {
-    op: RedOp,
-    acc: DType,
+pub struct Partial {
+    pub op: RedOp,
+    pub acc: DType,
     /// Lanes that are used: 256, or the next power of two of a shorter row. 1 for ArgMax and ArgMin.
     width: u64,
-    /// `width` values; then, for ArgMax and ArgMin, one position.
-    lanes: Value,
+    /// `width` values; for ArgMax and ArgMin, one, and 8 bytes on its position.
+    pub lanes: Value,
     /// Block results by level, and how many blocks are over; only for rows longer than a block.
     blocks: Option<(Value, Value)>,
 }
@@ -39,34 +39,41 @@ struct Partial {
 impl Emit<'_, '_> {
     /// Emits the sweep that computes reductions `reds` of the current row.
     pub fn reduce_rows(&mut self, reds: Range<usize>) {
+        let count = self.body.col_count();
+        let partials = self.sweep(reds.clone(), None);
+        for (p, j) in partials.iter().zip(reds) {
+            let v = self.result(p, count);
+            self.accs[j] = Some(v);
+        }
+    }
+
+    /// Takes the columns within the bounds into partial results. They start at a block's start.
+    pub fn sweep(&mut self, reds: Range<usize>, bounds: Option<Bounds>) -> Vec<Partial> {
         let body = self.body;
         let count = body.col_count();
         let done = reds.start;
         let partials: Vec<Partial> = reds.clone().map(|j| self.partial(j, count)).collect();
         let first = body.rows.len();
         let axes = first..first + body.cols.len();
-        if count > 0 {
-            let roots: Vec<ExprId> = reds.clone().map(|j| body.reds[j].value).collect();
-            let needed = self.closure(roots.iter().copied());
-            // A vector must not straddle lane 255.
-            let last = body.cols.last().map_or(1, |a| a.extent);
-            let aligned = count <= WIDTH || body.cols.len() == 1 || last.is_multiple_of(LANES as u64);
-            let vector = aligned && self.prefers_vector(&needed);
-            let walk =
-                Walk { axes: axes.clone(), bounds: None, vector, needed: &needed, roots: &roots, done };
-            self.walk(&walk, &|e| {
-                let at = e.linear(axes.clone());
-                for (p, j) in partials.iter().zip(reds.clone()) {
-                    let v = e.value(body.reds[j].value);
-                    e.accumulate(p, v, at);
-                }
-                e.end_of_block(&partials, at, count);
-            });
+        if count == 0 {
+            return partials;
         }
-        for (p, j) in partials.iter().zip(reds) {
-            let v = self.result(p, count);
-            self.accs[j] = Some(v);
-        }
+        let roots: Vec<ExprId> = reds.clone().map(|j| body.reds[j].value).collect();
+        let needed = self.closure(roots.iter().copied());
+        // A vector must not straddle lane 255.
+        let last = body.cols.last().map_or(1, |a| a.extent);
+        let aligned = count <= WIDTH || body.cols.len() == 1 || last.is_multiple_of(LANES as u64);
+        let vector = aligned && self.prefers_vector(&needed);
+        let walk = Walk { axes: axes.clone(), bounds, vector, needed: &needed, roots: &roots, done };
+        self.walk(&walk, &|e| {
+            let at = e.linear(axes.clone());
+            for (p, j) in partials.iter().zip(reds.clone()) {
+                let v = e.value(body.reds[j].value);
+                e.accumulate(p, v, at);
+            }
+            e.end_of_block(&partials, at, count);
+        });
+        partials
     }
 
     fn partial(&mut self, j: usize, count: u64) -> Partial {
@@ -229,7 +236,8 @@ impl Emit<'_, '_> {
         self.fill(p);
     }
 
-    fn result(&mut self, p: &Partial, count: u64) -> Value {
+    /// The result of `count` elements.
+    pub fn result(&mut self, p: &Partial, count: u64) -> Value {
         let flags = MemFlagsData::new().with_notrap();
         if p.op.is_arg() {
             return self.b.ins().load(types::I64, flags, p.lanes, 8);

@@ -4,48 +4,79 @@
 use cranelift::codegen::ir::{InstBuilder, Value};
 use mlc_ir::DType;
 use mlc_ir::loops::body::index_data;
-use mlc_ir::loops::{ExprId, Init, Lit, Scatter};
+use mlc_ir::loops::{ArgId, ExprId, Init, Lit, Scatter};
 
-use super::domain::Walk;
+use super::domain::{Bounds, Walk};
 use super::value::Val;
 use super::{Emit, LANES};
+use crate::schedule::Part;
 
 impl Emit<'_, '_> {
-    /// Emits the whole scatter: one chunk.
-    pub fn scatter(&mut self, s: &Scatter, _begin: Value, _end: Value) -> u64 {
-        let dest = &self.args[s.dest.ix()];
-        let dtype = dest.dtype;
-        if s.init == Init::Zero {
-            let size = dtype.size() as u64;
-            let zero = self.lit(Lit::zero(dtype));
-            let base = self.ptrs[s.dest.ix()];
-            let full = dest.len / LANES as u64 * LANES as u64;
-            let len = dest.len;
-            self.repeat_const(0, full * size, LANES as u64 * size, |e, o| {
-                let at = e.b.ins().iadd(base, o);
-                e.store_contiguous(dtype, Val::One(zero), at);
-            });
-            self.repeat_const(full * size, len * size, size, |e, o| {
-                let at = e.b.ins().iadd(base, o);
-                e.store_scalar(dtype, zero, at, 0);
-            });
+    /// Emits a part of the scatter for a range of its chunks; returns how many there are in all.
+    pub fn scatter(&mut self, s: &Scatter, part: Part, begin: Value, end: Value) -> u64 {
+        match part {
+            Part::Fill { grain } => {
+                let len = self.args[s.dest.ix()].len;
+                self.each_chunk(begin, end, |e, c| {
+                    let Bounds { lo, hi, .. } = e.piece(0, len, grain, c);
+                    e.zeros(s.dest, lo, hi);
+                });
+                len.div_ceil(grain)
+            }
+            Part::Slice { axis, grain } => {
+                let n = self.extents()[axis];
+                self.each_chunk(begin, end, |e, c| {
+                    let bounds = e.piece(axis, n, grain, c);
+                    e.add_all(s, Some(bounds));
+                });
+                n.div_ceil(grain)
+            }
+            _ => {
+                if s.init == Init::Zero {
+                    let (lo, hi) = (self.imm(0), self.imm(self.args[s.dest.ix()].len as i64));
+                    self.zeros(s.dest, lo, hi);
+                }
+                self.add_all(s, None);
+                1
+            }
         }
+    }
+
+    /// Zeros in elements `lo..hi` of an argument.
+    fn zeros(&mut self, arg: ArgId, lo: Value, hi: Value) {
+        let dtype = self.args[arg.ix()].dtype;
+        let zero = self.lit(Lit::zero(dtype));
+        let place = |e: &mut Self, i: Value| {
+            let offset = e.b.ins().imul_imm_s(i, dtype.size() as i64);
+            e.b.ins().iadd(e.ptrs[arg.ix()], offset)
+        };
+        self.in_fours(
+            lo,
+            hi,
+            |e, i| {
+                let at = place(e, i);
+                e.store_contiguous(dtype, Val::One(zero), at);
+            },
+            |e, i| {
+                let at = place(e, i);
+                e.store_scalar(dtype, zero, at, 0);
+            },
+        );
+    }
+
+    /// Adds every source within the bounds to its destination.
+    fn add_all(&mut self, s: &Scatter, bounds: Option<Bounds>) {
+        let dtype = self.args[s.dest.ix()].dtype;
         let body = self.body;
         if body.axes().any(|a| a.extent == 0) {
-            return 1;
+            return;
         }
         let roots: Vec<ExprId> = index_data(&s.index).into_iter().chain(s.guard).chain([s.value]).collect();
         let needed = self.closure(roots.iter().copied());
         self.emit_level(0, &needed, 0);
         let vector = self.prefers_vector(&needed);
-        let walk = Walk {
-            axes: 0..body.axes().count(),
-            bounds: None,
-            vector,
-            needed: &needed,
-            roots: &roots,
-            done: 0,
-        };
+        let walk =
+            Walk { axes: 0..body.axes().count(), bounds, vector, needed: &needed, roots: &roots, done: 0 };
         let site = self.sites.end;
         self.walk(&walk, &|e| {
             let v = e.value(s.value);
@@ -68,6 +99,5 @@ impl Emit<'_, '_> {
                 }
             }
         });
-        1
     }
 }

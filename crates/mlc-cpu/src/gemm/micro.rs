@@ -1,54 +1,186 @@
-//! The innermost product: a tile of accumulators over one chunk of k, for each element type and level.
+//! The innermost product: a tile of accumulators over one chunk of k.
+//!
+//! A tile has up to R rows and C vectors of *lanes*. In each step of k, one element of each row is broadcast and
+//! multiplied with the C vectors: `acc[r][l] = fma(row[r][p], lane[p][l], acc[r][l])`, p ascending from +0. The
+//! first chunk sets the outputs, later ones are added: that is R7 for every shape of tile and every width.
+//!
+//! Rows have unit stride along k (as they lie in a row-major left operand) or across rows (as in a transposed one,
+//! or packed); vectors are contiguous along lanes. Either operand may be read where it lies.
 
+use super::lanes::{Array, Element, Lanes};
 use crate::features::Level;
 
-/// Elements of the largest tile.
-pub const MAX_TILE: usize = 12 * 32;
-
-/// A tile of `mr` x `nr` outputs.
-#[derive(Clone, Copy)]
-pub struct Tile<T> {
-    pub mr: usize,
-    pub nr: usize,
-    /// `run(kc, a, b, acc)`: `acc[i * nr + j] = fma(a[p * mr + i], b[p * nr + j], ..)` over p ascending from +0.
-    pub run: unsafe fn(usize, *const T, *const T, *mut T),
-}
-
-/// An element type of contractions.
-pub trait Element: Copy {
-    const ZERO: Self;
-
-    /// `self * b + c`: one rounding for floats, wrapping for integers.
-    fn fma(self, b: Self, c: Self) -> Self;
-
-    fn plus(self, b: Self) -> Self;
-
-    /// The tile for a level that the machine has.
-    fn tile(_level: Level) -> Tile<Self> {
-        Tile { mr: 4, nr: 8, run: plain::<Self, 4, 8> }
-    }
+/// What one call of a micro-kernel multiplies. Strides are in elements.
+#[derive(Debug, Clone, Copy)]
+pub struct Step<T> {
+    /// Steps of k, at most a chunk.
+    pub kc: usize,
+    pub rows: *const T,
+    /// Between rows if they are contiguous along k, else between steps of k.
+    pub row_stride: isize,
+    pub lanes: *const T,
+    /// Between steps of k.
+    pub lane_stride: isize,
+    pub out: *mut T,
+    /// Between rows; lanes are contiguous.
+    pub out_stride: isize,
+    /// Set the outputs instead of adding to them.
+    pub first: bool,
 }
 
 /// # Safety
-/// The panels hold kc groups; `acc` has room for the tile.
-unsafe fn plain<T: Element, const MR: usize, const NR: usize>(
-    kc: usize,
-    a: *const T,
-    b: *const T,
-    acc: *mut T,
-) {
-    let mut sums = [[T::ZERO; NR]; MR];
-    for p in 0..kc {
-        // SAFETY: the caller's promise.
-        let (a, b) = unsafe { (&*a.add(p * MR).cast::<[T; MR]>(), &*b.add(p * NR).cast::<[T; NR]>()) };
-        for (row, &x) in sums.iter_mut().zip(a) {
-            for (c, &y) in row.iter_mut().zip(b) {
-                *c = x.fma(y, *c);
+/// The machine has the code's instruction set; rows, lanes and outputs are there in the tile's full width.
+pub type TileFn<T> = unsafe fn(&Step<T>);
+
+/// Micro-kernels of one width, for each count of rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape<T: 'static> {
+    /// Lanes of a panel.
+    pub lanes: usize,
+    /// Element r - 1 is for r rows: contiguous across rows, contiguous along k.
+    pub tiles: &'static [[TileFn<T>; 2]],
+}
+
+impl<T> Shape<T> {
+    /// Most rows of a tile.
+    pub fn rows(&self) -> usize {
+        self.tiles.len()
+    }
+}
+
+/// `pack(from, stride, rows, kc, to, width)`: `to[p * width + r] = from[r * stride + p]`.
+///
+/// # Safety
+/// The machine has the code's instruction set; the elements are there, and room for `kc` groups of `width`.
+pub type TransposeFn<T> = unsafe fn(*const T, isize, usize, usize, *mut T, usize);
+
+/// The code for one element type and level.
+#[derive(Debug, Clone, Copy)]
+pub struct Micro<T: 'static> {
+    /// For many rows.
+    pub tall: Shape<T>,
+    /// For few rows: wider, so that there are enough independent sums.
+    pub wide: Shape<T>,
+    pub transpose: TransposeFn<T>,
+}
+
+/// # Safety
+/// As [`TileFn`].
+#[inline(always)]
+pub unsafe fn tile<V: Lanes, const R: usize, const C: usize, const ALONG_K: bool>(s: &Step<V::T>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut acc = [[V::zero(); C]; R];
+        let mut rows = [s.rows; R];
+        for (r, row) in rows.iter_mut().enumerate() {
+            *row = s.rows.offset(r as isize * if ALONG_K { s.row_stride } else { 1 });
+        }
+        let mut lanes = s.lanes;
+        // Unrolled by hand: the constants of the addresses then need no arithmetic.
+        let mut p = 0;
+        while p + 4 <= s.kc {
+            for u in 0..4 {
+                step::<V, R, C, ALONG_K>(&mut rows, u, s.row_stride, lanes, &mut acc);
+                lanes = lanes.offset(s.lane_stride);
+            }
+            if ALONG_K {
+                rows = rows.map(|row| row.add(4));
+            }
+            p += 4;
+        }
+        while p < s.kc {
+            step::<V, R, C, ALONG_K>(&mut rows, 0, s.row_stride, lanes, &mut acc);
+            lanes = lanes.offset(s.lane_stride);
+            if ALONG_K {
+                rows = rows.map(|row| row.add(1));
+            }
+            p += 1;
+        }
+        for (r, sums) in acc.iter().enumerate() {
+            for (c, &sum) in sums.iter().enumerate() {
+                let out = s.out.offset(r as isize * s.out_stride).add(c * V::N);
+                let v = if s.first { sum } else { V::load(out).plus(sum) };
+                v.store(out);
             }
         }
     }
+}
+
+/// One step of k. Rows that are contiguous along k are read at `at`; others move on.
+///
+/// # Safety
+/// As [`TileFn`].
+#[inline(always)]
+unsafe fn step<V: Lanes, const R: usize, const C: usize, const ALONG_K: bool>(
+    rows: &mut [*const V::T; R],
+    at: usize,
+    stride: isize,
+    lanes: *const V::T,
+    acc: &mut [[V; C]; R],
+) {
     // SAFETY: the caller's promise.
-    unsafe { acc.cast::<[[T; NR]; MR]>().write_unaligned(sums) }
+    unsafe {
+        let mut y = [V::zero(); C];
+        for (c, y) in y.iter_mut().enumerate() {
+            *y = V::load(lanes.add(c * V::N));
+        }
+        for (r, sums) in acc.iter_mut().enumerate() {
+            // Across rows, one address serves all.
+            let x = V::splat(if ALONG_K { rows[r].add(at) } else { rows[0].add(r) });
+            for (sum, &y) in sums.iter_mut().zip(&y) {
+                *sum = x.fma(y, *sum);
+            }
+        }
+        if !ALONG_K {
+            rows[0] = rows[0].offset(stride);
+        }
+    }
+}
+
+/// [`TransposeFn`] for any type, element by element.
+///
+/// # Safety
+/// As [`TransposeFn`].
+pub unsafe fn transpose<T: Copy>(
+    from: *const T,
+    stride: isize,
+    rows: usize,
+    kc: usize,
+    to: *mut T,
+    width: usize,
+) {
+    for p in 0..kc {
+        for r in 0..rows {
+            // SAFETY: the caller's promise.
+            unsafe { *to.add(p * width + r) = *from.offset(r as isize * stride).add(p) }
+        }
+    }
+}
+
+/// The shape with tiles of 1, 2, .. rows (listed), `$c` vectors `$v`, for an instruction set.
+macro_rules! shape {
+    ($v:ty, $c:literal, [$($r:literal)*] $(, $features:literal)?) => {{
+        use $crate::gemm::lanes::Lanes;
+        use $crate::gemm::micro::{Shape, Step, tile};
+        $(#[target_feature(enable = $features)])?
+        unsafe fn run<const R: usize, const ALONG_K: bool>(s: &Step<<$v as Lanes>::T>) {
+            // SAFETY: the caller's promise.
+            unsafe { tile::<$v, R, $c, ALONG_K>(s) }
+        }
+        Shape { lanes: $c * <$v>::N, tiles: &[$([run::<$r, false>, run::<$r, true>]),*] }
+    }};
+}
+pub(crate) use shape;
+
+/// The code without vector instructions of our own.
+macro_rules! portable {
+    ($t:ty) => {
+        Micro {
+            tall: shape!(Array<$t, 8>, 1, [1 2 3 4]),
+            wide: shape!(Array<$t, 8>, 2, [1 2]),
+            transpose: transpose::<$t>,
+        }
+    };
 }
 
 macro_rules! ints {
@@ -56,138 +188,49 @@ macro_rules! ints {
         impl Element for $t {
             const ZERO: Self = 0;
 
+            #[inline(always)]
             fn fma(self, b: Self, c: Self) -> Self {
                 self.wrapping_mul(b).wrapping_add(c)
             }
 
+            #[inline(always)]
             fn plus(self, b: Self) -> Self {
                 self.wrapping_add(b)
+            }
+
+            fn micro(_: Level) -> Micro<Self> {
+                portable!($t)
             }
         }
     )*};
 }
 ints!(i64 i32 i16 i8 u8 u32 u64);
 
-impl Element for f32 {
-    const ZERO: f32 = 0.0;
+macro_rules! floats {
+    ($($t:ident)*) => {$(
+        impl Element for $t {
+            const ZERO: Self = 0.0;
 
-    fn fma(self, b: f32, c: f32) -> f32 {
-        self.mul_add(b, c)
-    }
+            #[inline(always)]
+            fn fma(self, b: Self, c: Self) -> Self {
+                self.mul_add(b, c)
+            }
 
-    fn plus(self, b: f32) -> f32 {
-        self + b
-    }
+            #[inline(always)]
+            fn plus(self, b: Self) -> Self {
+                self + b
+            }
 
-    #[cfg(target_arch = "x86_64")]
-    fn tile(level: Level) -> Tile<f32> {
-        match level {
-            Level::Avx512 => Tile { mr: 12, nr: 32, run: x86::f32_avx512 },
-            Level::Avx2 => Tile { mr: 6, nr: 16, run: x86::f32_avx2 },
-            Level::Portable => Tile { mr: 4, nr: 8, run: plain::<f32, 4, 8> },
-        }
-    }
-}
-
-impl Element for f64 {
-    const ZERO: f64 = 0.0;
-
-    fn fma(self, b: f64, c: f64) -> f64 {
-        self.mul_add(b, c)
-    }
-
-    fn plus(self, b: f64) -> f64 {
-        self + b
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    fn tile(level: Level) -> Tile<f64> {
-        match level {
-            Level::Avx512 => Tile { mr: 12, nr: 16, run: x86::f64_avx512 },
-            Level::Avx2 => Tile { mr: 6, nr: 8, run: x86::f64_avx2 },
-            Level::Portable => Tile { mr: 4, nr: 8, run: plain::<f64, 4, 8> },
-        }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
-
-    /// `$rows` rows of two vectors of `$lanes` elements.
-    macro_rules! tile {
-        ($name:ident, $t:ty, $features:literal, $rows:literal, $lanes:literal,
-         $zero:ident, $load:ident, $set:ident, $fma:ident, $store:ident) => {
-            /// # Safety
-            /// The machine has the features, the panels hold kc groups, `acc` has room for the tile.
-            #[target_feature(enable = $features)]
-            pub unsafe fn $name(kc: usize, a: *const $t, b: *const $t, acc: *mut $t) {
-                let mut sums = [[$zero(); 2]; $rows];
-                // SAFETY: the caller's promise.
-                unsafe {
-                    for p in 0..kc {
-                        let y = [$load(b.add(p * 2 * $lanes)), $load(b.add(p * 2 * $lanes + $lanes))];
-                        for (i, row) in sums.iter_mut().enumerate() {
-                            let x = $set(*a.add(p * $rows + i));
-                            row[0] = $fma(x, y[0], row[0]);
-                            row[1] = $fma(x, y[1], row[1]);
-                        }
-                    }
-                    for (i, row) in sums.iter().enumerate() {
-                        $store(acc.add(i * 2 * $lanes), row[0]);
-                        $store(acc.add(i * 2 * $lanes + $lanes), row[1]);
-                    }
+            fn micro(level: Level) -> Micro<Self> {
+                match level {
+                    #[cfg(target_arch = "x86_64")]
+                    Level::Avx512 => super::x86::$t::avx512(),
+                    #[cfg(target_arch = "x86_64")]
+                    Level::Avx2 => super::x86::$t::avx2(),
+                    _ => portable!($t),
                 }
             }
-        };
-    }
-
-    tile!(
-        f32_avx2,
-        f32,
-        "avx2,fma",
-        6,
-        8,
-        _mm256_setzero_ps,
-        _mm256_loadu_ps,
-        _mm256_set1_ps,
-        _mm256_fmadd_ps,
-        _mm256_storeu_ps
-    );
-    tile!(
-        f64_avx2,
-        f64,
-        "avx2,fma",
-        6,
-        4,
-        _mm256_setzero_pd,
-        _mm256_loadu_pd,
-        _mm256_set1_pd,
-        _mm256_fmadd_pd,
-        _mm256_storeu_pd
-    );
-    tile!(
-        f32_avx512,
-        f32,
-        "avx512f",
-        12,
-        16,
-        _mm512_setzero_ps,
-        _mm512_loadu_ps,
-        _mm512_set1_ps,
-        _mm512_fmadd_ps,
-        _mm512_storeu_ps
-    );
-    tile!(
-        f64_avx512,
-        f64,
-        "avx512f",
-        12,
-        8,
-        _mm512_setzero_pd,
-        _mm512_loadu_pd,
-        _mm512_set1_pd,
-        _mm512_fmadd_pd,
-        _mm512_storeu_pd
-    );
+        }
+    )*};
 }
+floats!(f32 f64);

@@ -6,7 +6,7 @@ use mlc_ir::loops::{
     Rounding,
 };
 
-use super::{A0, A1, A2, Rng, check, fill, read, run, write};
+use super::{A0, A1, A2, Order, Rng, check, fill, read, run, write};
 use crate::backend::{CpuBackend, CpuOptions};
 use crate::features::CpuFeatures;
 
@@ -117,9 +117,9 @@ fn free_rounding_is_close() {
     let args: Vec<Vec<u8>> = kernel.args.iter().map(|a| numbers(&mut rng, a.dtype, a.len)).collect();
     let features = CpuFeatures::detect();
     let [strict, free] = [true, false].map(|strict| {
-        let backend = CpuBackend::new(CpuOptions { features, strict });
+        let backend = CpuBackend::new(CpuOptions::new(features, strict));
         let (kernels, _) = backend.kernels(std::slice::from_ref(&kernel)).unwrap();
-        run(&kernel, &*kernels[0], &args).0.remove(2)
+        run(&kernel, &*kernels[0], &args, Order::Forward).0.remove(2)
     });
     let floats =
         |b: &[u8]| b.chunks(4).map(|c| f32::from_le_bytes(c.try_into().unwrap())).collect::<Vec<_>>();

@@ -278,3 +278,84 @@ fn copies() {
         check_filled(&format!("copy {dtype}"), &k, 2);
     }
 }
+
+#[test]
+fn long_rows_in_blocks() {
+    // Two stages over rows of several blocks, stores for each column and once a row; then only the latter.
+    for (rows, cols) in [(1u64, 20481u64), (3, 8192), (2, 13000)] {
+        for (op, dtype) in [(RedOp::Max, DType::F32), (RedOp::Sum, DType::F64), (RedOp::ArgMax, DType::F32)] {
+            let mut b = BodyBuilder::new(&[rows], &[cols]);
+            let at = Index::row_major(AxisId(0), &[rows, cols]);
+            let x = b.load(A0, dtype, at.clone());
+            let first = b.reduce(op, x);
+            let first = b.cast(dtype, first);
+            let y = b.prim(Prim::Sub, &[x, first]);
+            let sum = b.reduce(RedOp::Sum, y);
+            b.store(A1, axis(0), sum);
+            b.store(A2, at, y);
+            let mut args = vec![read("x", dtype, rows * cols), write("r", dtype, rows)];
+            args.push(write("y", dtype, rows * cols));
+            let whole = kernel(args, b.finish());
+            check_filled(&format!("{} of {rows} rows of {cols}", op.name()), &whole, cols);
+            let mut b = BodyBuilder::new(&[rows], &[cols]);
+            let x = b.load(A0, dtype, Index::row_major(AxisId(0), &[rows, cols]));
+            let r = b.reduce(op, x);
+            b.store(A1, axis(0), r);
+            let out = op.result(dtype);
+            let args = vec![read("x", dtype, rows * cols), write("r", out, rows)];
+            check_filled(&format!("only {} of {cols}", op.name()), &kernel(args, b.finish()), cols);
+        }
+    }
+}
+
+#[test]
+fn tails_over_several_row_axes() {
+    // Row axes that do not merge, each tail's kind, counts around runs and chunks.
+    for (m, n) in [(3u64, 11u64), (4, 8), (7, 23), (130, 9)] {
+        for op in [RedOp::Sum, RedOp::Min, RedOp::ArgMax] {
+            let cols = 13u64;
+            let mut b = BodyBuilder::new(&[m, n], &[cols]);
+            let index = axis(0).plus_index(&axis(1).scale(m as i64)).scale(cols as i64).plus_index(&axis(2));
+            let x = b.load(A0, DType::F32, index);
+            b.tail_col(op, x, A1, axis(2));
+            let most = b.reduce(RedOp::Max, x);
+            b.tail_scalar(op, most, A2, 0);
+            let out = op.result(DType::F32);
+            let args = vec![read("x", DType::F32, m * n * cols), write("c", out, cols), write("s", out, 1)];
+            check_filled(&format!("{} of {m}x{n}", op.name()), &kernel(args, b.finish()), m);
+        }
+    }
+}
+
+#[test]
+fn scatter_into_wide_rows() {
+    // Each destination row has columns of its own, which chunks split.
+    let (n, width, rows) = (40u64, 70u64, 6u64);
+    let mut b = BodyBuilder::new(&[], &[n, width]);
+    let id = b.load(A0, DType::I64, axis(0));
+    let v = b.load(A1, DType::F32, Index::row_major(AxisId(0), &[n, width]));
+    let to = Atom::Data(id, Bound { extent: rows, wrap: true });
+    let index = Index::term(width as i64, to).plus_index(&axis(1));
+    let s = Scatter {
+        body: b.finish(),
+        value: v,
+        index,
+        guard: None,
+        dest: A2,
+        init: Init::Zero,
+        op: RedOp::Sum,
+        prov: 0,
+    };
+    let args = vec![
+        read("id", DType::I64, n),
+        read("v", DType::F32, n * width),
+        write("d", DType::F32, rows * width),
+    ];
+    let k = Kernel { name: "s".into(), args, kind: Kind::ScatterAdd(s), prov: vec![Prov::infra()] };
+    for top in [6, 9] {
+        let mut rng = Rng::new(top as u64);
+        let ids: Vec<u8> = (0..n).flat_map(|_| (rng.below(top) as i64 - 2).to_le_bytes()).collect();
+        let v = fill(&mut rng, DType::F32, n * width);
+        check(&format!("wide scatter {top}"), &k, &[ids, v, vec![0; (rows * width * 4) as usize]]);
+    }
+}

@@ -3,10 +3,11 @@
 use mlc_ir::DType;
 use mlc_ir::loops::{AxisId, BodyBuilder, Func, Index, Kernel};
 
-use super::{A0, A1, Rng, check_filled, compile, fill, kernel, read, run, write};
+use super::{A0, A1, Order, Rng, backend, check_filled, compile, fill, fine, kernel, read, run, write};
 use crate::backend::{CpuBackend, CpuOptions};
 use crate::features::CpuFeatures;
 use crate::jit::Text;
+use crate::schedule::Costs;
 
 fn exp(n: u64) -> Kernel {
     let mut b = BodyBuilder::new(&[], &[n]);
@@ -32,10 +33,10 @@ fn dirty_upper_halves_do_not_show() {
     let args = vec![fill(&mut rng, DType::F32, 1000), vec![0; 4000]];
     for features in CpuFeatures::available() {
         let code = compile(&k, features).unwrap();
-        let clean = run(&k, &*code, &args).0;
+        let clean = run(&k, &*code, &args, Order::Forward).0;
         // SAFETY: AVX2 was just detected.
         unsafe { dirty() };
-        assert!(run(&k, &*code, &args).0 == clean);
+        assert!(run(&k, &*code, &args, Order::Forward).0 == clean);
     }
 }
 
@@ -43,7 +44,7 @@ fn dirty_upper_halves_do_not_show() {
 fn modules_come_and_go() {
     let kernels: Vec<Kernel> = (1..20).map(exp).collect();
     for _ in 0..20 {
-        let backend = CpuBackend::new(CpuOptions { features: CpuFeatures::detect(), strict: false });
+        let backend = CpuBackend::new(CpuOptions::new(CpuFeatures::detect(), false));
         let (made, stats) = backend.kernels(&kernels).unwrap();
         assert_eq!((made.len(), stats.kernels), (19, 19));
         assert!(stats.code_bytes > 0 && stats.times.len() == 19);
@@ -53,8 +54,13 @@ fn modules_come_and_go() {
 }
 
 #[test]
-fn chunks_in_any_order() {
-    // Two axes that do not merge, long enough for several chunks; and one flat axis with a tiled function.
+fn every_kind_of_loop_is_cut() {
+    let phases = |k: &Kernel, costs: Costs| -> Vec<u64> {
+        let code = backend(CpuFeatures::detect(), costs).kernels(std::slice::from_ref(k)).unwrap().0;
+        code[0].phases().iter().map(|p| p.chunks).collect()
+    };
+    // Long enough to be worth it as it is: a flat map, and two axes that do not merge.
+    assert!(phases(&exp(1 << 20), Costs::default())[0] > 3);
     let (m, n) = (300u64, 501u64);
     let mut b = BodyBuilder::new(&[], &[m, n]);
     let x =
@@ -62,31 +68,16 @@ fn chunks_in_any_order() {
     let y = b.prim(mlc_ir::loops::Prim::Mul, &[x, x]);
     b.store(A1, Index::row_major(AxisId(0), &[m, n]), y);
     let transposed = kernel(vec![read("x", DType::F32, m * n), write("y", DType::F32, m * n)], b.finish());
-    for k in [transposed, exp(100_001)] {
-        let unit = crate::backend::unit(&k).unwrap();
-        let len = k.args[0].len;
-        let x = fill(&mut Rng::new(2), DType::F32, len);
-        for features in CpuFeatures::available() {
-            let f = crate::jit::compile(std::slice::from_ref(&unit), features).unwrap().remove(0);
-            assert!(f.needs.chunks > 3, "{}", f.needs.chunks);
-            let mut out = [vec![0u8; 4 * len as usize], vec![0u8; 4 * len as usize]];
-            let mut call = |i: usize, chunks: std::ops::Range<u64>| {
-                let table = [x.as_ptr().cast_mut(), out[i].as_mut_ptr()];
-                // SAFETY: both arguments are as long as the kernel says; it only reads the first.
-                unsafe { (f.code)(table.as_ptr(), chunks.start, chunks.end, std::ptr::null_mut()) }
-            };
-            call(0, 0..f.needs.chunks);
-            for c in (0..f.needs.chunks).rev() {
-                call(1, c..c + 1);
-            }
-            assert!(out[0] == out[1], "{features}");
-        }
-    }
+    assert!(phases(&transposed, fine())[0] > 3);
+    check_filled("transposed", &transposed, 4);
+    check_filled("flat", &exp(100_001), 5);
+    // Short: one chunk.
+    assert_eq!(phases(&exp(100), Costs::default()), [1]);
 }
 
 #[test]
 fn texts() {
-    let backend = CpuBackend::new(CpuOptions { features: CpuFeatures::detect(), strict: false });
+    let backend = CpuBackend::new(CpuOptions::new(CpuFeatures::detect(), false));
     // Too short for tiles: the expansion stands in the code.
     let clif = backend.text(&exp(32), Text::Clif).unwrap();
     assert!(clif.contains("fma") && clif.contains("f32x4"), "{clif}");

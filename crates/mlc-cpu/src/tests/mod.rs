@@ -8,15 +8,18 @@ mod plan;
 mod prims;
 mod random;
 
+use std::sync::Arc;
+
 use half::{bf16, f16};
 use mlc_diag::Diagnostic;
 use mlc_ir::DType;
 use mlc_ir::loops::interp::run_kernel;
 use mlc_ir::loops::{Arg, ArgId, FaultRecord, Kernel, Kind, LoopBody, Mode, Prov};
-use mlc_runtime::exec::{Backend, HostKernel, HostMemory};
+use mlc_runtime::exec::{Backend, Call, HostKernel, HostMemory, Pool, Workspace};
 
 use crate::backend::{CpuBackend, CpuOptions};
 use crate::features::CpuFeatures;
+use crate::schedule::Costs;
 
 /// A small generator: tests must not depend on another crate's streams.
 #[derive(Debug, Clone)]
@@ -127,14 +130,41 @@ pub const A0: ArgId = ArgId(0);
 pub const A1: ArgId = ArgId(1);
 pub const A2: ArgId = ArgId(2);
 
-pub fn compile(kernel: &Kernel, features: CpuFeatures) -> Result<std::sync::Arc<dyn HostKernel>, Diagnostic> {
-    let backend = CpuBackend::new(CpuOptions { features, strict: true });
-    let (mut kernels, _) = backend.kernels(std::slice::from_ref(kernel))?;
+/// Costs that cut everything as finely as it goes.
+pub fn fine() -> Costs {
+    Costs { grain_ns: 1, ..Costs::default() }
+}
+
+pub fn backend(features: CpuFeatures, costs: Costs) -> CpuBackend {
+    CpuBackend::new(CpuOptions { costs, ..CpuOptions::new(features, true).threads(1) })
+}
+
+pub fn compile(kernel: &Kernel, features: CpuFeatures) -> Result<Arc<dyn HostKernel>, Diagnostic> {
+    let (mut kernels, _) = backend(features, Costs::default()).kernels(std::slice::from_ref(kernel))?;
     Ok(kernels.remove(0))
 }
 
+/// In which order and by whom chunks run.
+#[derive(Clone, Copy)]
+pub enum Order<'p> {
+    Forward,
+    Backward,
+    Shared(&'p Pool),
+}
+
+thread_local! {
+    /// Pools of 2, 3 and 7 threads. A pool serves one caller at a time, so each test has its own.
+    static POOLS: [Pool; 3] = [2, 3, 7].map(Pool::new);
+    static ALONE: Pool = Pool::new(1);
+}
+
 /// Runs compiled code over copies of the arguments.
-pub fn run(kernel: &Kernel, code: &dyn HostKernel, args: &[Vec<u8>]) -> (Vec<Vec<u8>>, FaultRecord) {
+pub fn run(
+    kernel: &Kernel,
+    code: &dyn HostKernel,
+    args: &[Vec<u8>],
+    order: Order<'_>,
+) -> (Vec<Vec<u8>>, FaultRecord) {
     let memory: Vec<HostMemory> = args
         .iter()
         .zip(&kernel.args)
@@ -147,36 +177,70 @@ pub fn run(kernel: &Kernel, code: &dyn HostKernel, args: &[Vec<u8>]) -> (Vec<Vec
             m
         })
         .collect();
-    let mut scratch = HostMemory::zeroed(code.scratch_bytes(), 64).unwrap();
+    let threads = if let Order::Shared(pool) = order { pool.threads() } else { 1 };
+    let mut scratch = HostMemory::zeroed(code.scratch().bytes(threads), 64).unwrap();
     scratch.as_mut_slice().fill(0xff);
     let fault = HostMemory::zeroed(size_of::<FaultRecord>() as u64, 64).unwrap();
     let mut table: Vec<*mut u8> = memory.iter().map(HostMemory::base).collect();
     table.push(fault.base());
     // SAFETY: one pointer for each argument, as long as it; a fault record; working memory as asked.
-    let record = unsafe {
-        code.run(table.as_ptr(), scratch.base());
-        fault.base().cast::<FaultRecord>().read()
-    };
+    let call = unsafe { Call::new(code, table.as_ptr(), scratch.base()) };
+    match order {
+        Order::Forward => ALONE.with(|pool| call.run(pool, |_| false)).unwrap(),
+        Order::Shared(pool) => call.run(pool, |_| true).unwrap(),
+        Order::Backward => {
+            let shared = scratch.base();
+            let own = shared.wrapping_add(code.scratch().own_offset(0) as usize);
+            for (i, phase) in code.phases().iter().enumerate() {
+                for c in (0..phase.chunks).rev() {
+                    // SAFETY: as above; each chunk once.
+                    unsafe { code.run(i, c..c + 1, table.as_ptr(), Workspace { shared, own }) }
+                }
+            }
+        }
+    }
+    // SAFETY: the block holds a record; nothing runs any more.
+    let record = unsafe { fault.base().cast::<FaultRecord>().read() };
     let out = memory.into_iter().zip(args).map(|(mut m, a)| m.as_mut_slice()[..a.len()].to_vec()).collect();
     (out, record)
 }
 
-/// Holds the kernel against the interpreter on every instruction set. `what` names it in messages.
+/// Holds the kernel against the interpreter: on every instruction set, whole and in the smallest chunks, these in
+/// any order and by 2, 3 and 7 threads. `what` names it in messages.
 pub fn check(what: &str, kernel: &Kernel, args: &[Vec<u8>]) {
     let mut want = args.to_vec();
     let fault =
         run_kernel(kernel, &mut want).unwrap_or_else(|e| panic!("{what}: interpreter: {e}\n{kernel:#?}"));
-    for features in CpuFeatures::available() {
-        let code = compile(kernel, features).unwrap_or_else(|e| panic!("{what}: {} {:?}", e.title, e.notes));
-        let backend = CpuBackend::new(CpuOptions { features, strict: true });
-        assert_eq!(code.scratch_bytes(), backend.scratch_bytes(kernel), "{what}: working memory");
-        let (got, record) = run(kernel, &*code, args);
-        assert_eq!(record.site != 0, fault.site != 0, "{what}, {features}: fault {record:?}, want {fault:?}");
+    let compare = |how: &str, (got, record): (Vec<Vec<u8>>, FaultRecord)| {
+        assert_eq!(record.site != 0, fault.site != 0, "{what}, {how}: fault {record:?}, want {fault:?}");
         for (i, arg) in kernel.args.iter().enumerate() {
             for j in 0..arg.len as usize {
                 let (g, w) = (bits(&got[i], arg.dtype, j), bits(&want[i], arg.dtype, j));
                 let same = g == w || (is_nan(g, arg.dtype) && is_nan(w, arg.dtype));
-                assert!(same, "{what}, {features}: {}[{j}] is {g:#x}, want {w:#x}\n{kernel:#?}", arg.name);
+                assert!(same, "{what}, {how}: {}[{j}] is {g:#x}, want {w:#x}\n{kernel:#?}", arg.name);
+            }
+        }
+    };
+    let levels = CpuFeatures::available();
+    for &features in &levels {
+        for costs in [Costs::default(), fine()] {
+            let backend = backend(features, costs);
+            let code = backend.kernels(std::slice::from_ref(kernel)).map(|(mut k, _)| k.remove(0));
+            let code = code.unwrap_or_else(|e| panic!("{what}: {} {:?}", e.title, e.notes));
+            let need = code.scratch().bytes_for(code.phases(), 1);
+            assert_eq!(need, backend.scratch_bytes(kernel), "{what}: working memory");
+            compare(&format!("{features}"), run(kernel, &*code, args, Order::Forward));
+            if code.phases().iter().all(|p| p.chunks <= 1) {
+                continue;
+            }
+            compare(&format!("{features}, backward"), run(kernel, &*code, args, Order::Backward));
+            if features == levels[levels.len() - 1] {
+                POOLS.with(|pools| {
+                    for pool in pools {
+                        let how = format!("{features}, {pool:?}");
+                        compare(&how, run(kernel, &*code, args, Order::Shared(pool)));
+                    }
+                });
             }
         }
     }

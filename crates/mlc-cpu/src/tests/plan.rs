@@ -18,7 +18,7 @@ const N: u64 = 6;
 const ROWS: u64 = 4;
 
 fn backend() -> CpuBackend {
-    CpuBackend::new(CpuOptions { features: CpuFeatures::detect(), strict: true })
+    CpuBackend::new(CpuOptions::new(CpuFeatures::detect(), true))
 }
 
 /// `t = table[id]`, `out = t * factor`, then `table[i] += 1`.
@@ -182,13 +182,15 @@ fn a_bad_index_names_its_line() {
 #[test]
 fn poison_does_not_show() {
     let plan = Arc::new(plan(Span::NONE));
-    let (kernels, stats) = backend().kernels(&plan.program.kernels).unwrap();
-    let code = Arc::new(HostExecutable::new(plan.clone(), kernels, stats).unwrap());
-    let state = Arc::new(StateStore::new(&plan, &backend()).unwrap());
+    let backend = backend();
+    let (kernels, stats) = backend.kernels(&plan.program.kernels).unwrap();
+    let pool = backend.pool().clone();
+    let code = Arc::new(HostExecutable::new(plan.clone(), kernels, stats, pool).unwrap());
+    let state = Arc::new(StateStore::new(&plan, &backend).unwrap());
     state.write(&plan, &plan.places[1], &bytes(&[1.0, 2.0, 3.0, 4.0])).unwrap();
     let mut session = HostSession::new(code, state).unwrap();
     session.write(BufferId(0), &ids([1; 6])).unwrap();
-    session.run_poisoned();
+    session.run_poisoned().unwrap();
     let mut out = vec![0; 24];
     session.read(BufferId(5), &mut out).unwrap();
     assert_eq!(floats(&out), [12.5; 6]);

@@ -11,23 +11,11 @@ use mlc_ir::loops::{ArenaKind, BufferId, FaultRecord, Mode, Place, Plan, Role};
 
 use super::backend::{CompileStats, Executable, Session};
 use super::fault::Fault;
+use super::float_mode::FloatMode;
+use super::kernel::{Call, HostKernel, Phase};
 use super::memory::HostMemory;
+use super::pool::{Pool, WorkerPanicked};
 use super::state::StateStore;
-
-/// Compiled code of one kernel.
-pub trait HostKernel: Send + Sync {
-    /// Runs the whole kernel.
-    ///
-    /// # Safety
-    /// `args` points to one pointer for each argument of the kernel, then, if the kernel has fault sites, one
-    /// to a [`FaultRecord`]. Each is valid for its argument's length and mode, aligned as it asks, and none
-    /// aliases another except where the kernel allows it. `scratch` has [`HostKernel::scratch_bytes`],
-    /// aligned to [`super::ALIGN`].
-    unsafe fn run(&self, args: *const *mut u8, scratch: *mut u8);
-
-    /// Bytes of working memory.
-    fn scratch_bytes(&self) -> u64;
-}
 
 /// A plan with the code of its kernels.
 pub struct HostExecutable {
@@ -38,15 +26,19 @@ pub struct HostExecutable {
     consts: Vec<Option<Arc<HostMemory>>>,
     writes_state: bool,
     stats: CompileStats,
+    pool: Arc<Pool>,
 }
 
 impl HostExecutable {
+    /// `pool`: the threads that share the work; the plan's scratch was asked for as many.
     pub fn new(
         plan: Arc<Plan>,
         kernels: Vec<Arc<dyn HostKernel>>,
         stats: CompileStats,
+        pool: Arc<Pool>,
     ) -> Result<HostExecutable, Diagnostic> {
         check(&plan, kernels.len())
+            .and_then(|()| check_scratch(&plan, &kernels, pool.threads()))
             .map_err(|what| Diagnostic::bug(format!("plan {}: {what}", plan.program.name)))?;
         let consts = const_arenas(&plan)?;
         let writes_state = plan.program.calls.iter().any(|call| {
@@ -55,8 +47,33 @@ impl HostExecutable {
                 arg.mode != Mode::Read && matches!(plan.program.buffer(slice.buffer).role, Role::State(_))
             })
         });
-        Ok(HostExecutable { plan, kernels, consts, writes_state, stats })
+        Ok(HostExecutable { plan, kernels, consts, writes_state, stats, pool })
     }
+
+    /// Bytes of working memory of the call that needs most.
+    fn scratch_bytes(&self) -> u64 {
+        self.kernels.iter().map(|k| scratch_bytes(&**k, self.pool.threads())).max().unwrap_or(0)
+    }
+
+    fn shares_work(&self) -> bool {
+        self.kernels.iter().any(|k| k.phases().iter().any(Phase::is_shared))
+    }
+}
+
+fn scratch_bytes(kernel: &dyn HostKernel, threads: usize) -> u64 {
+    kernel.scratch().bytes_for(kernel.phases(), threads)
+}
+
+/// P8 as the executor sees it: each call's kernel needs what the plan has counted for it.
+fn check_scratch(plan: &Plan, kernels: &[Arc<dyn HostKernel>], threads: usize) -> Result<(), String> {
+    for (call, &planned) in plan.program.calls.iter().zip(&plan.scratch) {
+        let needed = scratch_bytes(&*kernels[call.kernel.ix()], threads);
+        if needed != planned {
+            let name = &plan.program.kernels[call.kernel.ix()].name;
+            return Err(format!("P8: {name} needs {needed} bytes of scratch, the plan has {planned}"));
+        }
+    }
+    Ok(())
 }
 
 /// P5, P6 and bounds, because what follows goes by raw pointers.
@@ -179,9 +196,11 @@ impl HostSession {
             arenas.push(own);
             bases.push(base);
         }
-        let scratch = code.kernels.iter().map(|k| k.scratch_bytes()).max().unwrap_or(0);
+        if code.shares_work() {
+            code.pool.start();
+        }
         let mut session = HostSession {
-            scratch: HostMemory::zeroed(scratch, super::ALIGN)?,
+            scratch: HostMemory::zeroed(code.scratch_bytes(), super::ALIGN)?,
             instrs: Vec::with_capacity(plan.program.calls.len()),
             args: Vec::new(),
             fault: HostMemory::zeroed(size_of::<FaultRecord>() as u64, super::ALIGN)?,
@@ -213,7 +232,8 @@ impl HostSession {
         }
     }
 
-    fn run_calls(&mut self, mut after: impl FnMut(&mut Self, usize)) {
+    fn run_calls(&mut self, mut after: impl FnMut(&mut Self, usize)) -> Result<(), Diagnostic> {
+        let _mode = FloatMode::enter();
         let state = self.state.clone();
         let _alone = self.code.writes_state.then(|| state.alone());
         let _shared = (!self.code.writes_state).then(|| state.shared());
@@ -223,8 +243,13 @@ impl HostSession {
         for i in 0..self.instrs.len() {
             let instr = &self.instrs[i];
             // SAFETY: `resolve` laid out the pointers as the kernel's arguments ask and `check` proved the bounds;
-            // the planner's verifier proved that lives do not overlap; the state's lock is held.
-            unsafe { instr.kernel.run(self.args.as_ptr().add(instr.args as usize), self.scratch.base()) };
+            // the planner's verifier proved that lives do not overlap; the state's lock is held. The working
+            // memory is as large as the largest need.
+            let call = unsafe {
+                let args = self.args.as_ptr().add(instr.args as usize);
+                Call::new(&*instr.kernel, args, self.scratch.base())
+            };
+            call.run(&self.code.pool, Phase::is_shared).map_err(|WorkerPanicked| self.panicked(i))?;
             if instr.faults {
                 // SAFETY: as above; the kernel has returned.
                 unsafe {
@@ -235,11 +260,21 @@ impl HostSession {
             }
             after(self, i);
         }
+        Ok(())
+    }
+
+    fn panicked(&self, call: usize) -> Diagnostic {
+        let program = &self.code.plan.program;
+        let name = &program.kernel_of(&program.calls[call]).name;
+        Diagnostic::bug(format!("a thread panicked in kernel {name} of {}", program.name))
     }
 
     /// Runs with every temporary filled with ones (NaN in floats) before its first and after its last call, so
     /// that a wrong plan shows.
-    pub fn run_poisoned(&mut self) {
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_poisoned(&mut self) -> Result<(), Diagnostic> {
         let plan = self.code.plan.clone();
         for (arena, memory) in plan.arenas.iter().zip(&mut self.arenas) {
             if let (ArenaKind::Temp, Some(memory)) = (arena.kind, memory) {
@@ -255,7 +290,7 @@ impl HostSession {
                 }
             }
             session.scratch.as_mut_slice().fill(0xff);
-        });
+        })
     }
 
     fn poison(&mut self, place: &Place) {
@@ -295,8 +330,7 @@ impl Session for HostSession {
     }
 
     fn run(&mut self) -> Result<(), Diagnostic> {
-        self.run_calls(|_, _| {});
-        Ok(())
+        self.run_calls(|_, _| {})
     }
 
     fn fault(&mut self) -> Option<Fault> {
@@ -318,7 +352,6 @@ impl Session for HostSession {
                 *t += now - last;
             }
             last = now;
-        });
-        Ok(())
+        })
     }
 }

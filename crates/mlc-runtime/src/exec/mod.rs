@@ -11,12 +11,17 @@
 
 mod backend;
 mod fault;
+mod float_mode;
 mod host;
+mod kernel;
 mod memory;
+mod pool;
 mod state;
 
 pub use backend::{Backend, CompileStats, DeviceMemory, Executable, Session};
 pub use fault::Fault;
-pub use host::{HostExecutable, HostKernel, HostSession};
+pub use host::{HostExecutable, HostSession};
+pub use kernel::{Call, HostKernel, Phase, SHARED_NS, ScratchNeed, Workspace};
 pub use memory::{ALIGN, HostMemory};
+pub use pool::{Pool, Task, WorkerPanicked};
 pub use state::StateStore;

@@ -73,7 +73,7 @@ pub fn check_random_program(seed: u64) -> Result<bool, String> {
 /// Runs a plan as machine code; gives back every input, output and state.
 fn run_compiled(plan: &Arc<Plan>, feeds: &Feeds, features: CpuFeatures) -> Result<Feeds, String> {
     let text = |d: mlc_diag::Diagnostic| d.title;
-    let backend = CpuBackend::new(CpuOptions { features, strict: true });
+    let backend = CpuBackend::new(CpuOptions::new(features, true));
     let state = Arc::new(StateStore::new(plan, &backend).map_err(text)?);
     let mut session = backend.compile(plan.clone()).and_then(|e| e.session(state.clone())).map_err(text)?;
     let mut out = feeds.clone();

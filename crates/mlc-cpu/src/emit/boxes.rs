@@ -1,0 +1,44 @@
+//! A body over a box of its domain that is given at run time: how contractions evaluate parts of operands and run
+//! epilogues on parts of the product.
+
+use cranelift::codegen::ir::{InstBuilder, MemFlagsData, types};
+use mlc_ir::loops::ExprId;
+
+use super::Emit;
+use super::domain::{Bounds, Walk};
+
+impl Emit<'_, '_> {
+    /// Emits the stores of a body without rows, reductions and tails for a box that is not empty. The last argument
+    /// holds first and past-the-last position of every axis.
+    pub fn boxed(&mut self) {
+        let Some(&bounds) = self.ptrs.last() else { return };
+        let roots = self.final_roots();
+        let needed = self.closure(roots.iter().copied());
+        let flags = MemFlagsData::trusted();
+        let limits: Vec<Bounds> = (0..self.body.cols.len())
+            .map(|axis| {
+                let at = 16 * axis as i32;
+                let lo = self.b.ins().load(types::I64, flags, bounds, at);
+                let hi = self.b.ins().load(types::I64, flags, bounds, at + 8);
+                Bounds { axis, lo, hi }
+            })
+            .collect();
+        self.emit_level(0, &needed, 0);
+        self.box_axis(0, &limits, &needed, &roots);
+    }
+
+    /// The loops from axis `a` on, innermost the stores.
+    fn box_axis(&mut self, a: usize, limits: &[Bounds], needed: &[bool], roots: &[ExprId]) {
+        let body = self.body;
+        let Some(&bounds) = limits.get(a) else {
+            for (i, s) in body.stores.iter().enumerate() {
+                let v = self.value(s.value);
+                self.store(s.arg, &s.index, v, s.guard, self.sites.stores[i]);
+            }
+            return;
+        };
+        let vector = a + 1 == limits.len() && self.prefers_vector(needed);
+        let walk = Walk { axes: a..a + 1, bounds: Some(bounds), vector, needed, roots, done: 0 };
+        self.walk(&walk, &|e| e.box_axis(a + 1, limits, needed, roots));
+    }
+}

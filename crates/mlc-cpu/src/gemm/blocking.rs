@@ -1,0 +1,185 @@
+//! How a contraction is cut into tiles and which operand's elements are the lanes: by shape, strides and a table of
+//! measured costs ([`super::cost`]), never by what the contraction is for.
+//!
+//! Lanes run along n, or, *swapped*, along m. What decides: lanes that lie contiguous in memory need no transposing;
+//! few rows waste registers; a swapped product must be transposed if the output is not.
+
+use super::cost::Costs;
+use super::lanes::Element;
+use super::micro::Micro;
+use super::tile::{CHUNK, Reach, TileForm};
+
+/// How elements of an operand are reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Strides along m or n, and along k.
+    Strided { own: i64, k: i64 },
+    /// Code writes them, contiguous along k or along m or n.
+    Code { along_k: bool },
+}
+
+/// What is known of a contraction before it is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Problem {
+    pub batch: u64,
+    /// m, n, k.
+    pub extents: [u64; 3],
+    pub lhs: Access,
+    pub rhs: Access,
+    /// What a tile is estimated to take at least.
+    pub grain_ns: u64,
+    /// Whether the product goes where it is contiguous along m.
+    pub out_along_m: bool,
+}
+
+/// A contraction cut into tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blocking {
+    /// Lanes are along m, rows along n.
+    pub swapped: bool,
+    pub form: TileForm,
+    /// Tiles of one product, along rows and along lanes.
+    pub tiles: [u64; 2],
+    /// Estimated time of everything on one thread.
+    pub est_ns: u64,
+}
+
+/// A tile's share of the first-level cache's next: rows by a chunk.
+const ROW_BYTES: usize = 192 << 10;
+/// Most lanes of a tile.
+const MAX_LANES: u64 = 256;
+/// Tiles are not cut down to the grain where there are so many.
+const ENOUGH_TILES: u64 = 16;
+/// Rows that are read again for every panel stay in the second-level cache up to this.
+const ROWS_KEPT: u64 = 128 << 10;
+
+impl Problem {
+    /// The cheaper of the two ways.
+    pub fn blocking<T: Element>(&self, micro: &Micro<T>, costs: &Costs) -> Blocking {
+        let [straight, swapped] =
+            [false, true].map(|swapped| Cut { problem: self, micro, costs, swapped }.blocking());
+        if swapped.est_ns < straight.est_ns { swapped } else { straight }
+    }
+}
+
+/// One way to cut.
+struct Cut<'a, T: 'static> {
+    problem: &'a Problem,
+    micro: &'a Micro<T>,
+    costs: &'a Costs,
+    swapped: bool,
+}
+
+impl<T: Element> Cut<'_, T> {
+    fn blocking(&self) -> Blocking {
+        let p = self.problem;
+        let [m, n, k] = p.extents;
+        let (rows, lanes) = if self.swapped { (n, m) } else { (m, n) };
+        let wide = rows <= self.micro.wide.rows() as u64;
+        let shape = if wide { self.micro.wide } else { self.micro.tall };
+        let (group, width) = (shape.rows() as u64, shape.lanes as u64);
+        let multiply = self.multiply(rows, lanes, wide);
+        let wanted = (multiply as u64 / p.grain_ns.max(1)).clamp(1, ENOUGH_TILES).div_ceil(p.batch.max(1));
+        // Lanes first: rows that are read again cost less than panels that are packed again.
+        let panels = lanes.div_ceil(width).max(1);
+        let lane_tiles = lanes.div_ceil(MAX_LANES).max(wanted).min(panels);
+        let lane_tile = panels.div_ceil(lane_tiles) * width;
+        let lane_tiles = lanes.div_ceil(lane_tile).max(1);
+        let groups = rows.div_ceil(group).max(1);
+        let most = (ROW_BYTES / (CHUNK * size_of::<T>())) as u64 / group * group;
+        let row_tiles = rows.div_ceil(most).max(wanted.div_ceil(lane_tiles)).min(groups);
+        let row_tile = groups.div_ceil(row_tiles) * group;
+        let row_tiles = rows.div_ceil(row_tile).max(1);
+        let row_reach = self.row_reach(rows, lane_tile / width);
+        let lane_reach = self.lane_reach(row_tile / group);
+        let panels_first =
+            row_reach == Reach::InPlace && row_tile.min(rows) * k * size_of::<T>() as u64 <= ROWS_KEPT;
+        let form = TileForm {
+            rows: row_tile as usize,
+            lanes: lane_tile as usize,
+            wide,
+            row_reach,
+            lane_reach,
+            panels_first,
+        };
+        let bring = self.bring(form, rows * k * lane_tiles, lanes * k * row_tiles);
+        let turn = if self.swapped != p.out_along_m { self.costs.transpose * (m * n) as f64 } else { 0.0 };
+        let est = (multiply + p.batch as f64 * (bring + turn)).max(1.0);
+        Blocking { swapped: self.swapped, form, tiles: [row_tiles, lane_tiles], est_ns: est as u64 }
+    }
+
+    fn access(&self) -> [Access; 2] {
+        let p = self.problem;
+        if self.swapped { [p.rhs, p.lhs] } else { [p.lhs, p.rhs] }
+    }
+
+    /// Time of all micro-kernels.
+    fn multiply(&self, rows: u64, lanes: u64, wide: bool) -> f64 {
+        let shape = if wide { self.micro.wide } else { self.micro.tall };
+        let k = self.problem.extents[2];
+        let step = |count: u64| self.costs.step(count, wide, size_of::<T>());
+        let group = shape.rows() as u64;
+        let last = if rows.is_multiple_of(group) { 0.0 } else { step(rows % group) };
+        let steps = (rows / group) as f64 * step(group) + last;
+        let panels = lanes.div_ceil(shape.lanes as u64);
+        let calls = rows.div_ceil(group) * panels * k.div_ceil(CHUNK as u64);
+        let one = panels as f64 * k as f64 * steps + calls as f64 * self.costs.call;
+        one * self.problem.batch as f64
+    }
+
+    /// `panels`: how often a tile reads its rows.
+    fn row_reach(&self, rows: u64, panels: u64) -> Reach {
+        match self.access()[0] {
+            Access::Strided { own, k } if rows <= 1 || own == 1 || k == 1 => {
+                let far = if k == 1 { own } else { k };
+                if collides::<T>(far) && panels >= 4 && rows > 1 { Reach::Copied } else { Reach::InPlace }
+            }
+            _ => Reach::Copied,
+        }
+    }
+
+    /// `groups`: how often a tile reads a panel.
+    fn lane_reach(&self, groups: u64) -> Reach {
+        match self.access()[1] {
+            Access::Strided { own: 1, k } if !(collides::<T>(k) && groups >= 4) => Reach::InPlace,
+            _ => Reach::Copied,
+        }
+    }
+
+    /// Time to bring operands to the micro-kernels, given how many elements of each in all.
+    fn bring(&self, form: TileForm, rows: u64, lanes: u64) -> f64 {
+        let [row_access, lane_access] = self.access();
+        let c = self.costs;
+        let row = match (row_access, form.row_reach) {
+            (Access::Code { .. }, _) => c.code,
+            (_, Reach::InPlace) => 0.0,
+            (Access::Strided { own, k }, _) => {
+                if own == 1 || k == 1 {
+                    c.copy
+                } else {
+                    c.gather
+                }
+            }
+        };
+        let lane = match (lane_access, form.lane_reach) {
+            (Access::Code { along_k }, _) => c.code + if along_k { c.transpose } else { 0.0 },
+            (_, Reach::InPlace) => 0.0,
+            (Access::Strided { own: 1, .. }, _) => c.copy,
+            (Access::Strided { k: 1, own }, _) => {
+                if collides::<T>(own) {
+                    2.0 * c.transpose
+                } else {
+                    c.transpose
+                }
+            }
+            (Access::Strided { .. }, _) => c.gather,
+        };
+        rows as f64 * row + lanes as f64 * lane
+    }
+}
+
+/// Whether elements so far apart fall on few sets of a cache.
+fn collides<T>(stride: i64) -> bool {
+    let bytes = stride.unsigned_abs() * size_of::<T>() as u64;
+    bytes != 0 && bytes.is_multiple_of(2048)
+}

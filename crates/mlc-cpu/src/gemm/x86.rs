@@ -1,0 +1,189 @@
+//! Vectors of AVX2 and AVX-512, and tiles of them.
+
+use std::arch::x86_64::*;
+
+use super::lanes::Lanes;
+
+macro_rules! vector {
+    ($(#[$m:meta])* $name:ident = [$t:ty; $n:literal] in $v:ty,
+     $zero:ident $set:ident $load:ident $store:ident $fma:ident $add:ident) => {
+        $(#[$m])*
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name($v);
+
+        impl Lanes for $name {
+            type T = $t;
+            const N: usize = $n;
+
+            #[inline(always)]
+            unsafe fn zero() -> Self {
+                // SAFETY: the caller's promise.
+                unsafe { $name($zero()) }
+            }
+
+            #[inline(always)]
+            unsafe fn splat(from: *const $t) -> Self {
+                // SAFETY: the caller's promise.
+                unsafe { $name($set(*from)) }
+            }
+
+            #[inline(always)]
+            unsafe fn load(from: *const $t) -> Self {
+                // SAFETY: the caller's promise.
+                unsafe { $name($load(from)) }
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, to: *mut $t) {
+                // SAFETY: the caller's promise.
+                unsafe { $store(to, self.0) }
+            }
+
+            #[inline(always)]
+            unsafe fn fma(self, b: Self, c: Self) -> Self {
+                // SAFETY: the caller's promise.
+                unsafe { $name($fma(self.0, b.0, c.0)) }
+            }
+
+            #[inline(always)]
+            unsafe fn plus(self, b: Self) -> Self {
+                // SAFETY: the caller's promise.
+                unsafe { $name($add(self.0, b.0)) }
+            }
+        }
+    };
+}
+
+vector!(F32x8 = [f32; 8] in __m256,
+    _mm256_setzero_ps _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps _mm256_fmadd_ps _mm256_add_ps);
+vector!(F64x4 = [f64; 4] in __m256d,
+    _mm256_setzero_pd _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd _mm256_fmadd_pd _mm256_add_pd);
+vector!(F32x16 = [f32; 16] in __m512,
+    _mm512_setzero_ps _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_fmadd_ps _mm512_add_ps);
+vector!(F64x8 = [f64; 8] in __m512d,
+    _mm512_setzero_pd _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_fmadd_pd _mm512_add_pd);
+
+/// Tiles of one element type. 16 vector registers hold 6 rows of 2 vectors (12 sums, 2 vectors, a broadcast);
+/// 32 hold 12 of 2; with few rows as many sums stand side by side.
+macro_rules! tiles {
+    ($t:ident, $half:ty, $full:ty, $transpose:path) => {
+        pub mod $t {
+            use super::super::micro::{Micro, shape};
+            use super::*;
+
+            pub fn avx2() -> Micro<$t> {
+                Micro {
+                    tall: shape!($half, 2, [1 2 3 4 5 6], "avx2,fma"),
+                    wide: shape!($half, 4, [1 2 3], "avx2,fma"),
+                    transpose: $transpose,
+                }
+            }
+
+            pub fn avx512() -> Micro<$t> {
+                Micro {
+                    tall: shape!($full, 2, [1 2 3 4 5 6 7 8 9 10 11 12], "avx512f"),
+                    wide: shape!($full, 4, [1 2 3 4 5 6], "avx512f"),
+                    transpose: $transpose,
+                }
+            }
+        }
+    };
+}
+tiles!(f32, F32x8, F32x16, super::transpose_f32);
+tiles!(f64, F64x4, F64x8, super::transpose_f64);
+
+/// Blocks of eight rows by a cache line (two blocks of eight columns), so that each line is read at once.
+///
+/// # Safety
+/// As [`super::micro::TransposeFn`] with AVX2.
+#[target_feature(enable = "avx2")]
+unsafe fn transpose_f32(from: *const f32, stride: isize, rows: usize, kc: usize, to: *mut f32, width: usize) {
+    // SAFETY: blocks lie within rows and kc; the caller's promise for the rest.
+    unsafe {
+        let (full_rows, full_k) = (rows / 8 * 8, kc / 8 * 8);
+        for p in (0..full_k).step_by(16) {
+            for r in (0..full_rows).step_by(8) {
+                for q in (p..full_k.min(p + 16)).step_by(8) {
+                    block_f32(from.offset(r as isize * stride).add(q), stride, to.add(q * width + r), width);
+                }
+            }
+        }
+        rest(from, stride, [rows, full_rows], [kc, full_k], to, width);
+    }
+}
+
+/// # Safety
+/// As [`super::micro::TransposeFn`] with AVX2.
+#[target_feature(enable = "avx2")]
+unsafe fn transpose_f64(from: *const f64, stride: isize, rows: usize, kc: usize, to: *mut f64, width: usize) {
+    // SAFETY: blocks lie within rows and kc; the caller's promise for the rest.
+    unsafe {
+        let (full_rows, full_k) = (rows / 4 * 4, kc / 4 * 4);
+        for p in (0..full_k).step_by(8) {
+            for r in (0..full_rows).step_by(4) {
+                for q in (p..full_k.min(p + 8)).step_by(4) {
+                    block_f64(from.offset(r as isize * stride).add(q), stride, to.add(q * width + r), width);
+                }
+            }
+        }
+        rest(from, stride, [rows, full_rows], [kc, full_k], to, width);
+    }
+}
+
+/// What whole blocks leave: the last columns of their rows, and the rows after them.
+///
+/// # Safety
+/// As [`super::micro::TransposeFn`].
+#[inline(always)]
+unsafe fn rest<T: Copy>(
+    from: *const T,
+    stride: isize,
+    [rows, full_rows]: [usize; 2],
+    [kc, full_k]: [usize; 2],
+    to: *mut T,
+    width: usize,
+) {
+    use super::micro::transpose;
+    // SAFETY: the caller's promise.
+    unsafe {
+        transpose(from.add(full_k), stride, full_rows, kc - full_k, to.add(full_k * width), width);
+        let last = from.offset(full_rows as isize * stride);
+        transpose(last, stride, rows - full_rows, kc, to.add(full_rows), width);
+    }
+}
+
+/// Eight by eight. The halves of a vector are rows r and r + 4, so that pairs need no exchange of halves.
+#[target_feature(enable = "avx2")]
+unsafe fn block_f32(from: *const f32, stride: isize, to: *mut f32, width: usize) {
+    // SAFETY: the caller has eight rows of eight elements on both sides.
+    unsafe {
+        let half = |r: isize, h: usize| _mm_loadu_ps(from.offset(r * stride).add(4 * h));
+        let pair = |r: isize, h: usize| _mm256_set_m128(half(r + 4, h), half(r, h));
+        for h in 0..2 {
+            let [a, b, c, d] = [pair(0, h), pair(1, h), pair(2, h), pair(3, h)];
+            let (ab, ab2) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let (cd, cd2) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            let out = to.add(4 * h * width);
+            _mm256_storeu_ps(out, _mm256_shuffle_ps::<0x44>(ab, cd));
+            _mm256_storeu_ps(out.add(width), _mm256_shuffle_ps::<0xee>(ab, cd));
+            _mm256_storeu_ps(out.add(2 * width), _mm256_shuffle_ps::<0x44>(ab2, cd2));
+            _mm256_storeu_ps(out.add(3 * width), _mm256_shuffle_ps::<0xee>(ab2, cd2));
+        }
+    }
+}
+
+/// Four by four.
+#[target_feature(enable = "avx2")]
+unsafe fn block_f64(from: *const f64, stride: isize, to: *mut f64, width: usize) {
+    // SAFETY: the caller has four rows of four elements on both sides.
+    unsafe {
+        let half = |r: isize, h: usize| _mm_loadu_pd(from.offset(r * stride).add(2 * h));
+        let pair = |r: isize, h: usize| _mm256_set_m128d(half(r + 2, h), half(r, h));
+        for h in 0..2 {
+            let [a, b] = [pair(0, h), pair(1, h)];
+            let out = to.add(2 * h * width);
+            _mm256_storeu_pd(out, _mm256_unpacklo_pd(a, b));
+            _mm256_storeu_pd(out.add(width), _mm256_unpackhi_pd(a, b));
+        }
+    }
+}

@@ -87,7 +87,7 @@ fn line(sources: &SourceMap, span: Span) -> String {
 /// What a part of a plan's memory holds.
 pub fn part_name(kind: ArenaKind) -> &'static str {
     match kind {
-        ArenaKind::State => "state: parameters, optimizer, buffers",
+        ArenaKind::State => "state (parameters, optimizer, buffers)",
         ArenaKind::Const => "constants",
         ArenaKind::Io => "inputs and results",
         ArenaKind::Temp => "values between kernels",
@@ -203,7 +203,7 @@ impl Unfit {
         let mut d = Diagnostic::error("E0520", title);
         let here = self.memory.parts.iter().filter(|p| p.device == self.device && p.bytes > 0);
         for part in here {
-            d = d.note(format!("{}: {}", bytes(part.bytes), part_name(part.kind)));
+            d = d.note(format!("{} for {}", bytes(part.bytes), part_name(part.kind)));
         }
         if let Some(peak) = self.memory.temps_of(self.device) {
             for a in largest(peak) {

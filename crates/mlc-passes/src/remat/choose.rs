@@ -30,37 +30,73 @@ pub struct Choice {
     pub expected: u64,
 }
 
-/// Chooses for one device until its temporaries need at most `budget`, or nothing more helps.
+/// Chooses for one device until its temporaries need at most `budget`, or nothing more helps. A greedy choice of
+/// small sets first costs least but may end in a corner: where it is not enough, large ones are tried first too.
 pub fn choose(program: &LoopProgram, device: Device, budget: u64, rates: &Rates) -> Choice {
-    let mut model = Model::new(program, device, rates);
-    let sets = candidates(program, &model);
-    let budget = i128::from(budget);
-    let mut dropped = vec![];
-    while model.profile.max() > budget && sweep(&mut model, &sets, budget, &mut dropped) {}
-    let ns = dropped.iter().map(|&b| model.temps[b].as_ref().map_or(0.0, |t| t.ns)).collect();
-    Choice { dropped, ns, expected: model.profile.max().try_into().unwrap_or(0) }
+    let with = |prefer: Prefer| {
+        let mut model = Model::new(program, device, rates);
+        let sets = candidates(program, &model);
+        let mut dropped = vec![];
+        let most = i128::from(budget);
+        while model.profile.max() > most && sweep(&mut model, &sets, most, prefer, &mut dropped) {}
+        let ns = dropped.iter().map(|&b| model.temps[b].as_ref().map_or(0.0, |t| t.ns)).collect();
+        Choice { dropped, ns, expected: model.profile.max().try_into().unwrap_or(0) }
+    };
+    let small = with(Prefer::Small);
+    if small.expected <= budget {
+        return small;
+    }
+    let large = with(Prefer::Large);
+    if large.expected < small.expected { large } else { small }
 }
 
-/// Ranks all sets at the present peak and takes what helps, best first; false if none does.
-fn sweep(model: &mut Model<'_>, sets: &[Vec<usize>], budget: i128, dropped: &mut Vec<usize>) -> bool {
+/// Which of about equally good sets goes first.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Prefer {
+    Small,
+    Large,
+}
+
+/// Ranks all sets at the present peak and takes what helps, best first; false if none does. Of the sets that
+/// would be enough, the cheapest ends the search.
+fn sweep(
+    model: &mut Model<'_>,
+    sets: &[Vec<usize>],
+    budget: i128,
+    prefer: Prefer,
+    dropped: &mut Vec<usize>,
+) -> bool {
     let at = model.profile.argmax();
-    let mut ranked: Vec<(f64, usize)> = vec![];
+    let mut ranked: Vec<(i64, f64, usize)> = vec![];
     for (i, set) in sets.iter().enumerate() {
         if let Some(trial) = model.attempt(set, at) {
-            ranked.push((trial.freed as f64 / trial.ns.max(1.0), i));
+            // In steps of a fifth: within one, sets are about as good.
+            let score = trial.freed as f64 / trial.ns.max(1.0);
+            let size = if prefer == Prefer::Small { trial.ns } else { -trial.ns };
+            ranked.push(((score.log2() * 4.0).floor() as i64, size, i));
             model.undo(trial);
         }
     }
-    ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    ranked.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)));
     let mut any = false;
-    for (_, i) in ranked {
+    let mut enough: Option<(f64, usize)> = None;
+    for &(_, _, i) in &ranked {
+        let Some(trial) = model.attempt(&sets[i], at) else { continue };
         if model.profile.max() <= budget {
-            break;
-        }
-        if let Some(trial) = model.attempt(&sets[i], at) {
+            if enough.is_none_or(|(ns, _)| trial.ns < ns) {
+                enough = Some((trial.ns, i));
+            }
+            model.undo(trial);
+        } else if enough.is_some() {
+            model.undo(trial);
+        } else {
             dropped.extend(trial.new_drops());
             any = true;
         }
+    }
+    if let Some(trial) = enough.and_then(|(_, i)| model.attempt(&sets[i], at)) {
+        dropped.extend(trial.new_drops());
+        any = true;
     }
     any
 }

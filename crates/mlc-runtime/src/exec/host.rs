@@ -14,6 +14,7 @@ use super::fault::Fault;
 use super::float_mode::FloatMode;
 use super::kernel::{Call, HostKernel, Phase};
 use super::memory::HostMemory;
+use super::poison;
 use super::pool::{Pool, WorkerPanicked};
 use super::state::StateStore;
 
@@ -48,11 +49,6 @@ impl HostExecutable {
             })
         });
         Ok(HostExecutable { plan, kernels, consts, writes_state, stats, pool })
-    }
-
-    /// Bytes of working memory of the call that needs most.
-    fn scratch_bytes(&self) -> u64 {
-        self.kernels.iter().map(|k| scratch_bytes(&**k, self.pool.threads())).max().unwrap_or(0)
     }
 
     fn shares_work(&self) -> bool {
@@ -140,6 +136,10 @@ impl Executable for HostExecutable {
         &self.plan
     }
 
+    fn bytes(&self) -> u64 {
+        self.consts.iter().flatten().map(|m| m.len() as u64).sum()
+    }
+
     fn stats(&self) -> &CompileStats {
         &self.stats
     }
@@ -153,7 +153,17 @@ impl Executable for HostExecutable {
 struct Instr {
     kernel: Arc<dyn HostKernel>,
     args: u32,
+    /// Working memory of the call's device.
+    scratch: *mut u8,
     faults: bool,
+}
+
+/// The base of the scratch arena of a call's device; null where no call of the device needs any.
+fn scratch_of(plan: &Plan, call: &mlc_ir::loops::Call, bases: &[*mut u8]) -> *mut u8 {
+    let device = call.args.first().map(|s| plan.program.buffer(s.buffer).device);
+    let arenas = plan.arenas.iter().zip(bases);
+    let mut scratch = arenas.filter(|(a, _)| a.kind == ArenaKind::Scratch && Some(a.device) == device);
+    scratch.next().map_or(std::ptr::null_mut(), |(_, &base)| base)
 }
 
 /// A session of a [`HostExecutable`].
@@ -162,9 +172,8 @@ pub struct HostSession {
     state: Arc<StateStore>,
     instrs: Vec<Instr>,
     args: Vec<*mut u8>,
-    /// For each arena of the plan: own memory (Io, Temp) or none (State, Const, Scratch).
+    /// For each arena of the plan: own memory (Io, Temp, Scratch) or none (State, Const).
     arenas: Vec<Option<HostMemory>>,
-    scratch: HostMemory,
     /// Holds the [`FaultRecord`].
     fault: HostMemory,
 }
@@ -185,8 +194,6 @@ impl HostSession {
                     let memory = state.memory(arena.device, arena.bytes);
                     (None, memory.ok_or_else(|| Diagnostic::bug("a session without its state"))?.base())
                 }
-                // Scratch is the executor's own: one block as large as the largest need.
-                (ArenaKind::Scratch, _) => (None, std::ptr::null_mut()),
                 _ => {
                     let own = HostMemory::zeroed(arena.bytes, arena.align as usize)?;
                     let base = own.base();
@@ -200,7 +207,6 @@ impl HostSession {
             code.pool.start();
         }
         let mut session = HostSession {
-            scratch: HostMemory::zeroed(code.scratch_bytes(), super::ALIGN)?,
             instrs: Vec::with_capacity(plan.program.calls.len()),
             args: Vec::new(),
             fault: HostMemory::zeroed(size_of::<FaultRecord>() as u64, super::ALIGN)?,
@@ -228,7 +234,8 @@ impl HostSession {
                 self.args.push(fault);
             }
             let kernel = self.code.kernels[call.kernel.ix()].clone();
-            self.instrs.push(Instr { kernel, args: start, faults });
+            let scratch = scratch_of(plan, call, bases);
+            self.instrs.push(Instr { kernel, args: start, scratch, faults });
         }
     }
 
@@ -247,7 +254,7 @@ impl HostSession {
             // memory is as large as the largest need.
             let call = unsafe {
                 let args = self.args.as_ptr().add(instr.args as usize);
-                Call::new(&*instr.kernel, args, self.scratch.base())
+                Call::new(&*instr.kernel, args, instr.scratch)
             };
             call.run(&self.code.pool, Phase::is_shared).map_err(|WorkerPanicked| self.panicked(i))?;
             if instr.faults {
@@ -269,35 +276,28 @@ impl HostSession {
         Diagnostic::bug(format!("a thread panicked in kernel {name} of {}", program.name))
     }
 
-    /// Runs with every temporary filled with ones (NaN in floats) before its first and after its last call, so
-    /// that a wrong plan shows.
+    /// Runs with poison wherever nothing is alive: see [`poison`].
     ///
     /// # Errors
-    /// As [`Session::run`].
+    /// As [`Session::run`]; a bug where a call wrote to memory that nothing alive occupies.
     pub fn run_poisoned(&mut self) -> Result<(), Diagnostic> {
         let plan = self.code.plan.clone();
+        let watched = |kind| matches!(kind, ArenaKind::Temp | ArenaKind::Scratch);
         for (arena, memory) in plan.arenas.iter().zip(&mut self.arenas) {
-            if let (ArenaKind::Temp, Some(memory)) = (arena.kind, memory) {
-                memory.as_mut_slice().fill(0xff);
+            if let (true, Some(memory)) = (watched(arena.kind), memory) {
+                memory.as_mut_slice().fill(poison::POISON);
             }
         }
-        self.scratch.as_mut_slice().fill(0xff);
+        let mut wrong = None;
         self.run_calls(|session, i| {
-            for (buffer, place) in plan.program.buffers.iter().zip(&plan.places) {
-                let over = place.live.is_some_and(|(_, last)| last.ix() == i);
-                if buffer.role == Role::Temp && over {
-                    session.poison(place);
+            for (arena, memory) in session.arenas.iter_mut().enumerate() {
+                if let (true, Some(memory)) = (watched(plan.arenas[arena].kind), memory) {
+                    let found = poison::after_call(&plan, i, arena, memory.as_mut_slice());
+                    wrong = wrong.take().or(found.err());
                 }
             }
-            session.scratch.as_mut_slice().fill(0xff);
-        })
-    }
-
-    fn poison(&mut self, place: &Place) {
-        if let Some(memory) = &mut self.arenas[place.arena.ix()] {
-            let at = place.offset as usize;
-            memory.as_mut_slice()[at..at + place.bytes as usize].fill(0xff);
-        }
+        })?;
+        wrong.map_or(Ok(()), |what| Err(Diagnostic::bug(format!("{}: {what}", plan.program.name))))
     }
 
     /// The bytes of an input or output.
@@ -322,6 +322,10 @@ impl HostSession {
 impl Session for HostSession {
     fn plan(&self) -> &Arc<Plan> {
         &self.code.plan
+    }
+
+    fn bytes(&self) -> u64 {
+        self.arenas.iter().flatten().map(|m| m.len() as u64).sum()
     }
 
     fn write(&mut self, input: BufferId, bytes: &[u8]) -> Result<(), Diagnostic> {

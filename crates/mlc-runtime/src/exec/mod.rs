@@ -15,6 +15,7 @@ mod float_mode;
 mod host;
 mod kernel;
 mod memory;
+mod poison;
 mod pool;
 mod state;
 

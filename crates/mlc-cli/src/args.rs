@@ -52,12 +52,13 @@ pub enum Command {
 /// What check, compile and run share.
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// The .mlg file
+    /// The .mlg file; for `run` also an artifact
     pub file: PathBuf,
     /// Where to run: auto, cpu, cuda or cuda:N
     #[arg(long, short = 't', default_value = "auto", value_name = "TARGET")]
     pub target: String,
-    /// Bind a dim that neither data nor inputs bind: --dim batch=64
+    /// Bind a dim that neither data nor inputs bind: --dim batch=64; for artifacts to several sizes:
+    /// --dim batch=1,64
     #[arg(long = "dim", value_name = "NAME=N")]
     pub dims: Vec<String>,
     /// Remap a device of the file: --device left=cpu:1 or --device cuda:1=cpu:1
@@ -108,9 +109,16 @@ pub struct CompileArgs {
     /// Print: ast, graph, graph=STAGE, loops, clif, asm or plan
     #[arg(long, value_name = "KIND")]
     pub emit: Vec<String>,
-    /// Write an artifact
+    /// Write an artifact: code and plans for the sizes of --dim and of the data, which `mlc run`
+    /// runs without compiling
     #[arg(short, long, value_name = "FILE.mlgx")]
     pub output: Option<PathBuf>,
+    /// Parameters and buffers to embed, under PyTorch's names
+    #[arg(long, value_name = "FILE.safetensors", requires = "embed_weights")]
+    pub weights: Option<PathBuf>,
+    /// Put the weights of --weights into the artifact
+    #[arg(long, requires = "weights", requires = "output")]
+    pub embed_weights: bool,
     /// The GPU architecture to compile for: sm_90
     #[arg(long, value_name = "ARCH")]
     pub arch: Option<String>,

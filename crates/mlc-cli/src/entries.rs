@@ -25,12 +25,13 @@ pub fn job(program: &Program, entry: Option<&str>) -> Result<Job, Error> {
 
 fn default(program: &Program) -> Result<Job, Error> {
     let trains = &program.ir().trains;
-    match trains.len() {
-        1 if trains[0].losses.is_empty() => return Ok(Job::Validate(0)),
-        1 => return Ok(Job::Train(0)),
-        0 => {}
+    let there = blocks(program);
+    match there[..] {
+        [i] if trains[i].losses.is_empty() => return Ok(Job::Validate(i)),
+        [i] => return Ok(Job::Train(i)),
+        [] => {}
         _ => {
-            let names: Vec<&str> = trains.iter().map(|t| &*t.name).collect();
+            let names: Vec<&str> = there.iter().map(|&i| &*trains[i].name).collect();
             return Err(ambiguous("the file has several train blocks", &names));
         }
     }
@@ -46,6 +47,12 @@ fn default(program: &Program) -> Result<Job, Error> {
     }
 }
 
+/// The train blocks that can run. An artifact may have been made without the entries of one.
+fn blocks(program: &Program) -> Vec<usize> {
+    let has = |i: &usize| program.ir().entries.iter().any(|e| train_of(&e.kind) == Some(*i));
+    (0..program.ir().trains.len()).filter(has).collect()
+}
+
 fn ambiguous(title: &str, names: &[&str]) -> Error {
     let d = Diagnostic::error("E0913", format!("{title}: which entry shall run?"));
     Error::plain(
@@ -56,13 +63,15 @@ fn ambiguous(title: &str, names: &[&str]) -> Error {
 
 fn named(program: &Program, name: &str) -> Result<Job, Error> {
     let trains = &program.ir().trains;
-    if let Some(i) = trains.iter().position(|t| t.name == name) {
+    let there = blocks(program);
+    let block = |name: &str| there.iter().copied().find(|&i| trains[i].name == name);
+    if let Some(i) = block(name) {
         return Ok(if trains[i].losses.is_empty() { Job::Validate(i) } else { Job::Train(i) });
     }
-    if name == "validate" && !trains.is_empty() {
-        let with: Vec<usize> = (0..trains.len()).filter(|&i| trains[i].validate.is_some()).collect();
+    if let ("validate", Some(&first)) = (name, there.first()) {
+        let with: Vec<usize> = there.iter().copied().filter(|&i| trains[i].validate.is_some()).collect();
         return match with[..] {
-            [] => Ok(Job::Validate(0)),
+            [] => Ok(Job::Validate(first)),
             [i] => Ok(Job::Validate(i)),
             _ => {
                 let names: Vec<String> =
@@ -74,8 +83,8 @@ fn named(program: &Program, name: &str) -> Result<Job, Error> {
             }
         };
     }
-    if let Some((block, part)) = name.rsplit_once('.')
-        && let Some(i) = trains.iter().position(|t| t.name == block)
+    if let Some((of, part)) = name.rsplit_once('.')
+        && let Some(i) = block(of)
     {
         match part {
             "validate" => return Ok(Job::Validate(i)),
@@ -144,9 +153,9 @@ fn methods(program: &Program) -> Vec<&str> {
 }
 
 fn unknown(program: &Program, name: &str) -> Error {
-    let trains = program.ir().trains.iter();
-    let mut names: Vec<&str> = trains.map(|t| t.name.as_str()).collect();
-    if program.ir().trains.iter().any(|t| t.validate.is_some()) {
+    let trains: Vec<_> = blocks(program).into_iter().map(|i| &program.ir().trains[i]).collect();
+    let mut names: Vec<&str> = trains.iter().map(|t| t.name.as_str()).collect();
+    if trains.iter().any(|t| t.validate.is_some()) {
         names.push("validate");
     }
     names.extend(methods(program));

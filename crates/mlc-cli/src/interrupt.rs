@@ -45,6 +45,11 @@ pub fn resume_command(args: &[String], folder: &str) -> String {
     words.join(" ")
 }
 
+/// A command line that can be pasted: these words, quoted where they need it.
+pub fn command_line(args: &[String]) -> String {
+    args.iter().map(|a| quote(a)).collect::<Vec<_>>().join(" ")
+}
+
 fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
     match !word.is_empty() && word.chars().all(plain) {

@@ -16,7 +16,7 @@ const MOST_ROWS: usize = 8;
 /// The plan of an entry for these dims, and the error for one that does not fit.
 pub fn plan(program: &Program, entry: &str, binding: &Binding) -> Result<(Lowered, Option<Error>), Error> {
     let lowered = program.lower(entry, binding)?;
-    let unfit = program.unfit(entry, binding, &lowered);
+    let unfit = program.unfit(entry, binding, &lowered.plan, &lowered.memory, lowered.recomputed.as_ref());
     let error = unfit.map(|u| Error::new(u.diagnostic(program.sources()), program.sources()));
     Ok((lowered, error))
 }

@@ -1,7 +1,7 @@
 //! Options that have a form of their own: `NAME=N`, sizes, inputs.
 
 use mlc::diag::Diagnostic;
-use mlc::ir::Device;
+use mlc::ir::{Binding, Device};
 use mlc::{Compiler, Error, Target};
 
 use crate::args::{ModelArgs, TransferMode};
@@ -22,14 +22,43 @@ pub fn pair<'a>(option: &str, text: &'a str) -> Result<(&'a str, &'a str), Error
     }
 }
 
+/// `--dim batch=1,64`: the sizes of one dim, at least one.
+pub fn sizes(text: &str) -> Result<(&str, Vec<i64>), Error> {
+    let (name, value) = pair("dim", text)?;
+    let bad =
+        |size: &str| usage(format!("`--dim {text}`: `{size}` is not a dim"), "dims are whole numbers from 0");
+    let size = |s: &str| s.parse::<i64>().ok().filter(|n| *n >= 0).ok_or_else(|| bad(s));
+    Ok((name, value.split(',').map(size).collect::<Result<_, _>>()?))
+}
+
 /// `--dim batch=64`.
 pub fn dim(text: &str) -> Result<(&str, i64), Error> {
-    let (name, value) = pair("dim", text)?;
-    match value.parse::<i64>() {
-        Ok(n) if n >= 0 => Ok((name, n)),
-        _ => Err(usage(format!("`--dim {text}`: `{value}` is not a dim"), "dims are whole numbers from 0")),
+    match sizes(text)? {
+        (name, sizes) if sizes.len() == 1 => Ok((name, sizes[0])),
+        _ => Err(usage(
+            format!("`--dim {text}`: several sizes"),
+            "give one; only an artifact takes several: `mlc compile FILE -o FILE.mlgx`",
+        )),
     }
 }
+
+/// Every combination of the sizes of all `--dim`; one empty binding without any.
+pub fn combinations(texts: &[String]) -> Result<Vec<Binding>, Error> {
+    let mut all = vec![Binding::new()];
+    for text in texts {
+        let (name, sizes) = sizes(text)?;
+        let with = |b: &Binding, n: i64| b.iter().map(|(k, v)| (k.clone(), *v)).chain([(name.into(), n)]);
+        let next = all.iter().flat_map(|b| sizes.iter().map(|&n| with(b, n).collect::<Binding>()));
+        all = next.collect();
+        if all.len() > MOST_COMBINATIONS {
+            let title = format!("`--dim {text}`: more than {MOST_COMBINATIONS} combinations of sizes");
+            return Err(usage(title, "each is compiled by itself: leave out those that nobody will use"));
+        }
+    }
+    Ok(all)
+}
+
+const MOST_COMBINATIONS: usize = 1000;
 
 /// `8GiB`, `500MB`, `1024`: bytes.
 pub fn size(text: &str) -> Result<u64, Error> {
@@ -71,12 +100,28 @@ fn precision(text: &str) -> Result<&str, Error> {
 
 /// A compiler with the options that check, compile and run share.
 pub fn compiler(a: &ModelArgs) -> Result<Compiler, Error> {
-    let target: Target = a.target.parse().map_err(Error::plain)?;
-    let mut compiler = Compiler::new().target(target).strict(a.strict);
+    let mut compiler = compiler_without_dims(a)?;
     for text in &a.dims {
         let (name, n) = dim(text)?;
         compiler = compiler.dim(name, n);
     }
+    Ok(compiler)
+}
+
+/// [`compiler`] for an artifact, whose dims have several sizes: with the first of each, so that names can be
+/// checked.
+pub fn compiler_of_artifact(a: &ModelArgs) -> Result<Compiler, Error> {
+    let mut compiler = compiler_without_dims(a)?;
+    for text in &a.dims {
+        let (name, all) = sizes(text)?;
+        compiler = compiler.dim(name, all[0]);
+    }
+    Ok(compiler)
+}
+
+fn compiler_without_dims(a: &ModelArgs) -> Result<Compiler, Error> {
+    let target: Target = a.target.parse().map_err(Error::plain)?;
+    let mut compiler = Compiler::new().target(target).strict(a.strict);
     for text in &a.devices {
         let (name, value) = pair("device", text)?;
         let device: Device = value
@@ -123,6 +168,10 @@ mod tests {
     #[test]
     fn pairs() {
         assert_eq!(dim("batch=64").unwrap(), ("batch", 64));
+        assert_eq!(sizes("batch=1,64").unwrap(), ("batch", vec![1, 64]));
+        assert_eq!(combinations(&["a=1,2".into(), "b=3".into()]).unwrap().len(), 2);
+        assert!(dim("batch=1,64").is_err() && sizes("batch=1,").is_err());
+        assert!(combinations(&[(0..2000).map(|i| i.to_string()).collect::<Vec<_>>().join(",")]).is_err());
         for bad in ["batch", "=3", "batch=", "batch=-1", "batch=x", "batch=9999999999999999999"] {
             assert!(dim(bad).is_err(), "{bad}");
         }

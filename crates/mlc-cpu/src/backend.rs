@@ -1,29 +1,26 @@
-//! Plans to executables: each distinct kernel is compiled once.
+//! Plans to executables: kernels to units of code, equal ones compiled once ([`crate::store`]).
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mlc_diag::Diagnostic;
 use mlc_ir::loops::body::BodyBuilder;
-use mlc_ir::loops::{
-    ArgId, Contraction, CopyMap, ExprOp, Kernel, KernelKey, Kind, Lit, LoopBody, Plan, kernel_key,
-};
+use mlc_ir::loops::{ArgId, Contraction, CopyMap, ExprOp, Kernel, Kind, Lit, LoopBody, Plan};
 use mlc_ir::{Device, DeviceKind};
 use mlc_runtime::exec::{
     Backend, CompileStats, DeviceMemory, Executable, HostExecutable, HostKernel, HostMemory, Phase, Pool,
     ScratchNeed,
 };
 
-use rustc_hash::FxHashMap;
-
 use crate::emit;
 use crate::features::CpuFeatures;
 use crate::gemm::{self, ContractKernel};
-use crate::jit::{self, Function, Source, Text, Unit};
+use crate::jit::{self, Generator, Source, Text, Unit};
 use crate::kernel::LoopKernel;
 use crate::schedule::{self, Costs, Part, Schedule};
 use crate::shape::simplify;
+use crate::store::{CodeStore, Exported, ExportedFunction, Function};
 
 /// What to compile for.
 #[derive(Debug, Clone, Copy)]
@@ -48,17 +45,18 @@ impl CpuOptions {
     }
 }
 
-/// Compiles plans for `cpu:N`.
-#[derive(Debug, Clone)]
+/// Compiles plans for `cpu:N`. Clones share the code that was compiled.
+#[derive(Clone)]
 pub struct CpuBackend {
     pub options: CpuOptions,
+    code: Arc<CodeStore>,
     /// The threads of everything that is compiled here; they start when first needed.
     pool: Arc<Pool>,
 }
 
 impl CpuBackend {
     pub fn new(options: CpuOptions) -> CpuBackend {
-        CpuBackend { options, pool: Arc::new(Pool::new(options.threads)) }
+        CpuBackend { options, code: Arc::default(), pool: Arc::new(Pool::new(options.threads)) }
     }
 
     /// For this machine as the environment limits it; `threads`: all that the process may use, unless given.
@@ -75,37 +73,58 @@ impl CpuBackend {
         &self.pool
     }
 
-    /// Compiles kernels; equal ones once.
+    /// With the code of an artifact, and no other: nothing is ever compiled. The machine has
+    /// `options.features`.
+    ///
+    /// # Errors
+    /// Says what of the object is not as [`CpuBackend::export`] makes it.
+    pub fn with_code(
+        options: CpuOptions,
+        object: &[u8],
+        functions: &[ExportedFunction],
+    ) -> Result<CpuBackend, String> {
+        let code = CodeStore::import(object, functions, options.features)?;
+        Ok(CpuBackend { code: Arc::new(code), ..CpuBackend::new(options) })
+    }
+
+    /// The code of these kernels, for an artifact.
+    ///
+    /// # Errors
+    /// Where they cannot be compiled, or no object be written for this machine.
+    pub fn export<'k>(&self, kernels: impl IntoIterator<Item = &'k Kernel>) -> Result<Exported, Diagnostic> {
+        let mut units = Vec::new();
+        for kernel in kernels {
+            self.form(kernel, &mut units);
+        }
+        self.code.export(&units, self.options.features)
+    }
+
+    /// Makes kernels runnable. Functions that are equal to others, of these kernels or of earlier ones, are not
+    /// compiled again.
     pub fn kernels(
         &self,
         kernels: &[Kernel],
     ) -> Result<(Vec<Arc<dyn HostKernel>>, CompileStats), Diagnostic> {
         let start = Instant::now();
-        let mut stats = CompileStats::default();
-        let mut first_of: FxHashMap<KernelKey, usize> = FxHashMap::default();
         let mut units = Vec::new();
-        let mut forms: Vec<Form> = Vec::new();
-        let mut form_of = Vec::with_capacity(kernels.len());
-        for kernel in kernels {
-            let next = forms.len();
-            let form = key(kernel).map_or(next, |key| *first_of.entry(key).or_insert(next));
-            form_of.push(form);
-            if form == next {
-                forms.push(self.form(kernel, &mut units));
-            } else {
-                stats.shared += 1;
-            }
-        }
-        let functions = jit::compile(&units, self.options.features)?;
-        for (unit, f) in units.iter().zip(&functions) {
-            stats.times.push((Arc::from(&*unit.name), f.time));
-            stats.code_bytes += f.code_bytes;
-        }
-        stats.kernels = forms.len();
-        let made: Vec<Arc<dyn HostKernel>> = forms.into_iter().map(|f| self.finish(f, &functions)).collect();
-        let all = form_of.into_iter().map(|i| made[i].clone()).collect();
+        let forms: Vec<Form> = kernels.iter().map(|k| self.form(k, &mut units)).collect();
+        let (functions, made) = self.code.functions(&units, self.options.features)?;
+        let name = |&(i, time): &(usize, Duration)| (Arc::from(&*units[i].name), time);
+        let mut stats = CompileStats {
+            functions: made.compiled.len(),
+            shared: units.len() - made.compiled.len(),
+            times: made.compiled.iter().map(name).collect(),
+            code_bytes: made.code_bytes,
+            ..CompileStats::default()
+        };
+        let all = forms.into_iter().map(|f| self.finish(f, &functions)).collect();
         stats.total = start.elapsed();
         Ok((all, stats))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn code_memory(&self) -> Vec<std::sync::Weak<crate::link::CodeMemory>> {
+        self.code.memory()
     }
 
     /// What a kernel becomes; its functions are added to `units`.
@@ -144,13 +163,14 @@ impl CpuBackend {
     pub fn text(&self, kernel: &Kernel, what: Text) -> Result<String, Diagnostic> {
         let mut units = Vec::new();
         let form = self.form(kernel, &mut units);
+        let mut generator = Generator::new(jit::isa(self.options.features)?, self.options.features);
         let mut out = String::new();
         if let Form::Loop { form, .. } = &form {
             out.push_str(&format!("; {}: {}\n", kernel.name, form.schedule));
         }
         for unit in &units {
             out.push_str(&format!("; {}\n", unit.name));
-            out.push_str(&jit::text(unit, self.options.features, what)?);
+            out.push_str(&generator.text(unit, what)?);
             out.push('\n');
         }
         Ok(out)
@@ -211,12 +231,6 @@ impl LoopForm {
         };
         self.schedule.parts.iter().enumerate().map(unit).collect()
     }
-}
-
-/// What kernels share code by; `None` for those that cannot. Fault sites are numbered as a kernel's expressions
-/// stand, of which the key says nothing: with several sites code is not shared.
-fn key(kernel: &Kernel) -> Option<KernelKey> {
-    (kernel.fault_sites().len() <= 1).then(|| kernel_key(kernel))
 }
 
 /// The epilogue of a contraction without products: what it may still store is stored once a row.

@@ -7,9 +7,9 @@ use std::fmt;
 pub enum Level {
     /// The target's baseline (x86-64: SSE2).
     Portable,
-    /// AVX2 with FMA.
+    /// AVX2, FMA and what came with them: x86-64-v3.
     Avx2,
-    /// AVX-512 F, BW, DQ and VL.
+    /// AVX-512 F, BW, DQ and VL besides: x86-64-v4.
     Avx512,
 }
 
@@ -30,6 +30,16 @@ impl Level {
             Level::Portable => "portable",
             Level::Avx2 => "avx2",
             Level::Avx512 => "avx512",
+        }
+    }
+
+    /// The generator's name for what the level promises. It is used as it stands, whatever else this machine
+    /// has: code of a level runs on every machine that offers the level.
+    pub fn preset(self) -> Option<&'static str> {
+        match self {
+            Level::Portable => None,
+            Level::Avx2 => Some("x86-64-v3"),
+            Level::Avx512 => Some("skylake-avx512"),
         }
     }
 
@@ -91,7 +101,13 @@ impl fmt::Display for CpuFeatures {
 
 #[cfg(target_arch = "x86_64")]
 fn best() -> Level {
-    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    let avx2 = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("lzcnt")
+        && is_x86_feature_detected!("popcnt")
+        && is_x86_feature_detected!("cmpxchg16b");
     let avx512 = avx2
         && is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")

@@ -1,29 +1,34 @@
-//! Functions in memory: CLIF through Cranelift to machine code.
+//! Functions from the loop IR to machine code: CLIF through Cranelift.
 //!
-//! All kernels of a plan share one module; its memory is freed when the last of its functions' users is gone.
-
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+//! Input: [`Unit`]s. Output: position-free machine code ([`Piece`]) that refers to what it calls by symbol; it is
+//! put into memory by [`crate::link`] or into a file by [`crate::object`]. What a unit becomes depends on the
+//! unit (but its name) and the level of the instruction set, on nothing else: equal units share their code
+//! ([`crate::store`]).
 
 use cranelift::codegen::Context;
-use cranelift::codegen::ir::{AbiParam, types};
+use cranelift::codegen::binemit::Reloc as Kind;
+use cranelift::codegen::control::ControlPlane;
+use cranelift::codegen::ir::{AbiParam, ExternalName, InstructionData, LibCall, Opcode, types};
 use cranelift::codegen::isa::OwnedTargetIsa;
 use cranelift::codegen::settings::{self, Configurable};
+use cranelift::codegen::{FinalizedMachReloc, FinalizedRelocTarget};
 use cranelift::frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{FuncId, Linkage, Module};
+use cranelift_module::default_libcall_names;
 use mlc_diag::Diagnostic;
 use mlc_ir::loops::{Arg, LoopBody, Scatter};
+use serde::Serialize;
 
 use crate::emit::{self, Needs, Work};
-use crate::features::{CpuFeatures, Level};
+use crate::features::CpuFeatures;
+use crate::link::{Piece, Reloc};
 use crate::schedule::Part;
+use crate::symbols::Symbol;
 
 /// A compiled function: argument pointers, a range of chunks, working memory of the call and of the thread.
 pub type KernelFn = unsafe extern "C" fn(*const *mut u8, u64, u64, *mut u8, *mut u8);
 
 /// What one function computes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub enum Source {
     Body(LoopBody),
     Scatter(Scatter),
@@ -43,31 +48,36 @@ pub struct Unit {
     pub faults: bool,
 }
 
-/// A compiled function.
-#[derive(Clone)]
-pub struct Function {
-    pub code: KernelFn,
-    pub needs: Needs,
-    pub time: Duration,
-    pub code_bytes: usize,
-    _memory: Arc<CodeMemory>,
+/// What identifies a unit's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, serde::Deserialize)]
+pub struct UnitKey([u8; 32]);
+
+impl Unit {
+    /// The hash of all that the emitter sees: the expressions as they stand, so that fault sites count alike;
+    /// neither names nor provenance.
+    ///
+    /// # Errors
+    /// None that can be met: the encoding goes to memory.
+    pub fn key(&self) -> Result<UnitKey, Diagnostic> {
+        let Unit { name: _, source, part, args, site, faults } = self;
+        let mut source = source.clone();
+        match &mut source {
+            Source::Body(body) => body.clear_prov(),
+            Source::Scatter(scatter) => scatter.clear_prov(),
+        }
+        let seen = |a: &Arg| (a.dtype, a.len, a.mode, a.align, a.may_alias);
+        let args: Vec<_> = args.iter().map(seen).collect();
+        let bytes = postcard::to_allocvec(&(source, part, args, site, faults))
+            .map_err(|e| Diagnostic::bug(format!("@{} has no key: {e}", self.name)))?;
+        Ok(UnitKey(*blake3::hash(&bytes).as_bytes()))
+    }
 }
 
-/// The memory of a module's functions.
-struct CodeMemory(Option<JITModule>);
-
-// SAFETY: after `finalize_definitions` the module is only ever dropped; its code is read-only.
-unsafe impl Send for CodeMemory {}
-// SAFETY: as above.
-unsafe impl Sync for CodeMemory {}
-
-impl Drop for CodeMemory {
-    fn drop(&mut self) {
-        if let Some(module) = self.0.take() {
-            // SAFETY: every `Function` holds this memory, so none is left that could run.
-            unsafe { module.free_memory() }
-        }
-    }
+/// A unit's code.
+#[derive(Debug)]
+pub struct Compiled {
+    pub piece: Piece,
+    pub needs: Needs,
 }
 
 /// Which text of a function to show.
@@ -77,129 +87,108 @@ pub enum Text {
     Asm,
 }
 
-/// Compiles functions.
-pub fn compile(units: &[Unit], features: CpuFeatures) -> Result<Vec<Function>, Diagnostic> {
-    let mut module = new_module(isa(features)?);
-    let mut context = FunctionBuilderContext::new();
-    let mut made: Vec<(FuncId, Needs, Duration, usize)> = Vec::with_capacity(units.len());
-    for (i, unit) in units.iter().enumerate() {
-        let start = Instant::now();
-        let (mut ctx, needs) = build(unit, &module, &mut context, features);
-        let id = module
-            .declare_function(&format!("k{i}"), Linkage::Local, &ctx.func.signature)
-            .map_err(|e| refused(unit, &e.to_string()))?;
-        module.define_function(id, &mut ctx).map_err(|e| refused(unit, &format!("{e:?}")))?;
-        let bytes = ctx.compiled_code().map_or(0, |c| c.code_buffer().len());
-        made.push((id, needs, start.elapsed(), bytes));
-    }
-    module.finalize_definitions().map_err(|e| failed(&e.to_string()))?;
-    let codes: Vec<KernelFn> = made
-        .iter()
-        .map(|(id, ..)| {
-            let code = module.get_finalized_function(*id);
-            // SAFETY: the function was declared with the signature of `KernelFn`.
-            unsafe { std::mem::transmute::<*const u8, KernelFn>(code) }
-        })
-        .collect();
-    let memory = Arc::new(CodeMemory(Some(module)));
-    let made = made.into_iter().zip(codes);
-    Ok(made
-        .map(|((_, needs, time, code_bytes), code)| Function {
-            code,
-            needs,
-            time,
-            code_bytes,
-            _memory: memory.clone(),
-        })
-        .collect())
-}
-
-/// A function's CLIF or machine code as text.
-pub fn text(unit: &Unit, features: CpuFeatures, what: Text) -> Result<String, Diagnostic> {
-    let isa = isa(features)?;
-    let module = new_module(isa.clone());
-    let (mut ctx, _) = build(unit, &module, &mut FunctionBuilderContext::new(), features);
-    let clif = ctx.func.display().to_string();
-    // SAFETY: the module has no functions.
-    unsafe { module.free_memory() };
-    if what == Text::Clif {
-        return Ok(clif);
-    }
-    ctx.set_disasm(true);
-    let mut control = cranelift::codegen::control::ControlPlane::default();
-    let code = ctx.compile(&*isa, &mut control).map_err(|e| refused(unit, &format!("{:?}", e.inner)))?;
-    Ok(code.vcode.clone().unwrap_or_default())
-}
-
-fn build(
-    unit: &Unit,
-    module: &JITModule,
-    context: &mut FunctionBuilderContext,
+/// Compiles units one after another. Each thread has a generator of its own.
+pub struct Generator {
+    isa: OwnedTargetIsa,
     cpu: CpuFeatures,
-) -> (Context, Needs) {
-    let mut ctx = module.make_context();
-    for _ in 0..5 {
-        ctx.func.signature.params.push(AbiParam::new(types::I64));
+    context: Context,
+    builder: FunctionBuilderContext,
+}
+
+impl Generator {
+    pub fn new(isa: OwnedTargetIsa, cpu: CpuFeatures) -> Generator {
+        Generator { isa, cpu, context: Context::new(), builder: FunctionBuilderContext::new() }
     }
-    let mut builder = FunctionBuilder::new(&mut ctx.func, context);
-    let work = match &unit.source {
-        Source::Body(body) => Work::Body(body),
-        Source::Scatter(scatter) => Work::Scatter(scatter),
-    };
-    let needs = emit::function(&mut builder, work, unit.part, &unit.args, unit.site, unit.faults, cpu);
-    builder.finalize(module.target_config());
-    (ctx, needs)
+
+    /// Compiles one unit.
+    ///
+    /// # Errors
+    /// What Cranelift refuses: a bug.
+    pub fn compile(&mut self, unit: &Unit) -> Result<Compiled, Diagnostic> {
+        let needs = self.build(unit);
+        let (context, isa) = (&mut self.context, &*self.isa);
+        let code = context.compile(isa, &mut ControlPlane::default());
+        let code = code.map_err(|e| refused(unit, &format!("{:?}", e.inner)))?;
+        let align = (code.buffer.alignment as usize).max(isa.function_alignment().preferred as usize);
+        let (bytes, found) = (code.code_buffer().to_vec(), code.buffer.relocs().to_vec());
+        let relocs = found.iter().map(|r| self.relocation(unit, r)).collect::<Result<_, _>>()?;
+        Ok(Compiled { piece: Piece { bytes, align, relocs }, needs })
+    }
+
+    /// A function's CLIF or machine code as text.
+    ///
+    /// # Errors
+    /// As [`Generator::compile`].
+    pub fn text(&mut self, unit: &Unit, what: Text) -> Result<String, Diagnostic> {
+        self.build(unit);
+        if what == Text::Clif {
+            return Ok(self.context.func.display().to_string());
+        }
+        self.context.set_disasm(true);
+        let code = self.context.compile(&*self.isa, &mut ControlPlane::default());
+        let code = code.map_err(|e| refused(unit, &format!("{:?}", e.inner)))?;
+        Ok(code.vcode.clone().unwrap_or_default())
+    }
+
+    /// Emits a unit into the context.
+    fn build(&mut self, unit: &Unit) -> Needs {
+        self.context.clear();
+        let func = &mut self.context.func;
+        func.signature.call_conv = self.isa.default_call_conv();
+        for _ in 0..5 {
+            func.signature.params.push(AbiParam::new(types::I64));
+        }
+        let mut builder = FunctionBuilder::new(func, &mut self.builder);
+        let work = match &unit.source {
+            Source::Body(body) => Work::Body(body),
+            Source::Scatter(scatter) => Work::Scatter(scatter),
+        };
+        let needs =
+            emit::function(&mut builder, work, unit.part, &unit.args, unit.site, unit.faults, self.cpu);
+        builder.finalize(self.isa.frontend_config());
+        debug_assert!(!self.has_addresses(), "@{} holds an address: use a symbol", unit.name);
+        needs
+    }
+
+    /// Does a constant look like an address in this program? Such code could not be kept in a file.
+    fn has_addresses(&self) -> bool {
+        const NEAR: u64 = 1 << 28;
+        let here = Generator::has_addresses as *const () as u64;
+        let func = &self.context.func;
+        let mut insts = func.layout.blocks().flat_map(|b| func.layout.block_insts(b));
+        insts.any(|i| match func.dfg.insts[i] {
+            InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => {
+                (imm.bits() as u64).abs_diff(here) < NEAR
+            }
+            _ => false,
+        })
+    }
+
+    fn relocation(&self, unit: &Unit, r: &FinalizedMachReloc) -> Result<Reloc, Diagnostic> {
+        let symbol = match &r.target {
+            FinalizedRelocTarget::ExternalName(ExternalName::User(name)) => {
+                let name = &self.context.func.params.user_named_funcs()[*name];
+                Symbol::from_number(name.index)
+            }
+            FinalizedRelocTarget::ExternalName(ExternalName::LibCall(call)) => library(*call),
+            _ => None,
+        };
+        let symbol = symbol.filter(|_| r.kind == Kind::Abs8);
+        let symbol = symbol.ok_or_else(|| refused(unit, &format!("it refers to {:?}", r.target)))?;
+        Ok(Reloc { offset: r.offset as usize, symbol, addend: r.addend })
+    }
 }
 
-fn new_module(isa: OwnedTargetIsa) -> JITModule {
-    let mut builder = JITBuilder::with_isa(isa, cranelift_module::default_libcall_names());
-    builder.symbols(LIBCALLS.iter().map(|&(name, f)| (name, f.0)));
-    JITModule::new(builder)
+fn library(call: LibCall) -> Option<Symbol> {
+    Symbol::from_name(&default_libcall_names()(call))
 }
 
-/// The address of a function.
-struct Address(*const u8);
-
-// SAFETY: an address of code, which every thread may call.
-unsafe impl Sync for Address {}
-
-/// What code for the baseline instruction set calls, by the names that the generator gives.
-static LIBCALLS: &[(&str, &Address)] = &[
-    ("fmaf", &Address(fma32 as *const u8)),
-    ("fma", &Address(fma64 as *const u8)),
-    ("floorf", &Address(floor32 as *const u8)),
-    ("floor", &Address(floor64 as *const u8)),
-    ("nearbyintf", &Address(rint32 as *const u8)),
-    ("nearbyint", &Address(rint64 as *const u8)),
-];
-
-extern "C" fn fma32(a: f32, b: f32, c: f32) -> f32 {
-    a.mul_add(b, c)
-}
-
-extern "C" fn fma64(a: f64, b: f64, c: f64) -> f64 {
-    a.mul_add(b, c)
-}
-
-extern "C" fn floor32(x: f32) -> f32 {
-    x.floor()
-}
-
-extern "C" fn floor64(x: f64) -> f64 {
-    x.floor()
-}
-
-extern "C" fn rint32(x: f32) -> f32 {
-    x.round_ties_even()
-}
-
-extern "C" fn rint64(x: f64) -> f64 {
-    x.round_ties_even()
-}
-
-fn isa(features: CpuFeatures) -> Result<OwnedTargetIsa, Diagnostic> {
-    let native = features.level > Level::Portable;
-    let builder = cranelift_native::builder_with_options(native).map_err(failed)?;
+/// The generator's target: this machine's architecture with exactly what the level promises.
+pub fn isa(features: CpuFeatures) -> Result<OwnedTargetIsa, Diagnostic> {
+    let mut builder = cranelift_native::builder_with_options(false).map_err(failed)?;
+    if let Some(preset) = features.level.preset() {
+        builder.enable(preset).map_err(|e| failed(&e.to_string()))?;
+    }
     let mut flags = settings::builder();
     for (name, value) in [
         ("opt_level", "speed"),
@@ -213,7 +202,8 @@ fn isa(features: CpuFeatures) -> Result<OwnedTargetIsa, Diagnostic> {
     builder.finish(settings::Flags::new(flags)).map_err(|e| failed(&e.to_string()))
 }
 
-fn failed(what: &str) -> Diagnostic {
+/// The machine cannot run code of ours.
+pub fn failed(what: &str) -> Diagnostic {
     Diagnostic::error("E0803", format!("cannot generate code for this machine: {what}"))
         .hint("please report this message and the machine's model")
 }

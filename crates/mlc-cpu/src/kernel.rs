@@ -5,7 +5,7 @@ use std::ops::Range;
 use mlc_runtime::exec::{HostKernel, Phase, ScratchNeed, Workspace};
 
 use crate::features::{CpuFeatures, Level};
-use crate::jit::Function;
+use crate::store::Function;
 
 /// A kernel made of functions, one a phase.
 pub struct LoopKernel {

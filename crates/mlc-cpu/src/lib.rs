@@ -8,7 +8,9 @@
 //! | `shape` | merges axes |
 //! | `schedule` | cuts kernels into phases and chunks |
 //! | `emit` | bodies to CLIF |
-//! | [`jit`] | CLIF to code in memory |
+//! | [`jit`] | CLIF to machine code |
+//! | `link`, `symbols` | machine code into memory; what it may call |
+//! | [`store`], `object` | compiled functions, each once; as object files in artifacts |
 //! | `tile` | functions on tiles of 256 elements, precompiled |
 //! | [`gemm`] | contractions |
 //! | [`backend`] | plans to executables |
@@ -23,14 +25,19 @@ pub mod features;
 pub mod gemm;
 pub mod jit;
 mod kernel;
+mod link;
+mod object;
 mod schedule;
 mod shape;
+pub mod store;
+mod symbols;
 mod tile;
 
 pub use backend::{CpuBackend, CpuOptions};
 pub use features::{CpuFeatures, Level};
 pub use jit::Text;
 pub use schedule::Costs;
+pub use store::{Exported, ExportedFunction};
 
 #[cfg(test)]
 mod tests;

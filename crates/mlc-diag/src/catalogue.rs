@@ -513,6 +513,31 @@ pub const ENTRIES: &[Entry] = &[
         text: "The stages of a pipeline are `.skip(n)`, `.take(n)`, `.shuffle(seed: s)`, `.batch(n)`, each at most once and in this order. Skipping or taking after a shuffle would let training and validation samples mix.",
     },
     Entry {
+        code: "E0740",
+        title: "not an artifact",
+        text: "The file does not begin as artifacts do. `mlc run` takes a file for an artifact where its name ends in `.mlgx`. Make one from a source:\n\n```sh\nmlc compile model.mlg --target cpu -o model.mlgx\n```",
+    },
+    Entry {
+        code: "E0741",
+        title: "damaged artifact",
+        text: "The artifact is shorter or longer than its header says, or its bytes are not the ones whose checksum stands in it: it was cut off or changed since it was written. Nothing of it was used. Copy it again, or compile it again.",
+    },
+    Entry {
+        code: "E0742",
+        title: "artifact of another mlc",
+        text: "An artifact holds plans and machine code as one build of mlc makes and runs them; another build, older or newer, does not read it. `mlc --version` names a build. Compile the artifact again with the build that is to run it: the message names the command.",
+    },
+    Entry {
+        code: "E0743",
+        title: "artifact for another machine",
+        text: "The code in the artifact is for another kind of machine or device, or uses instructions that this CPU does not have (or that the variable `MLC_CPU_FEATURES` forbids). Compile the artifact on the machine that is to run it, or on a better one for less:\n\n```sh\nMLC_CPU_FEATURES=avx2 mlc compile model.mlg --target cpu -o model.mlgx\n```\nLevels are `portable`, `avx2` and `avx512`; results are the same on each.",
+    },
+    Entry {
+        code: "E0744",
+        title: "not in the artifact",
+        text: "An artifact runs the entries that it was compiled for, with the sizes that it was compiled for, and nothing else: running it compiles nothing. The message lists the sizes that it has. List all that are wanted when it is made:\n\n```sh\nmlc compile model.mlg --target cpu --dim batch=1,64 -o model.mlgx\n```\nGraphs, loops and tests are not in it either: `mlc check`, `test`, `explain` and `compile` want the source.",
+    },
+    Entry {
         code: "E0801",
         title: "index out of range",
         text: "An index that comes from data (a label, a token id, an argument of `gather`) lies outside its axis. The run went on with the nearest valid element, so that no memory was touched that should not be; its results are not to be used. The label shows the line that indexes. Usual causes: labels that start at 1, a vocabulary larger than the embedding, padding ids such as -1.",

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// A file (or a text that came from elsewhere) in a [`SourceMap`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SourceId(pub u32);
 
 /// A byte range `[start, end)` of one source, from the first to the last real token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Span {
     pub source: SourceId,
     pub start: u32,
@@ -58,9 +60,37 @@ struct Source {
 }
 
 /// All texts of one compilation; spans index into it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<Text>", into = "Vec<Text>")]
 pub struct SourceMap {
     sources: Vec<Source>,
+}
+
+/// What of a source is not derived.
+#[derive(Serialize, Deserialize)]
+struct Text {
+    name: String,
+    path: Option<PathBuf>,
+    text: String,
+}
+
+impl From<Vec<Text>> for SourceMap {
+    fn from(texts: Vec<Text>) -> SourceMap {
+        let mut map = SourceMap::new();
+        for t in texts {
+            map.add(t.name, t.path, t.text);
+        }
+        map
+    }
+}
+
+impl From<SourceMap> for Vec<Text> {
+    fn from(map: SourceMap) -> Vec<Text> {
+        map.sources
+            .into_iter()
+            .map(|s| Text { name: s.name, path: s.path, text: s.text.to_string() })
+            .collect()
+    }
 }
 
 impl SourceMap {

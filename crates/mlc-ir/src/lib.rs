@@ -16,6 +16,7 @@ pub mod lower;
 pub mod mutate;
 pub mod op;
 pub mod program;
+pub mod serial;
 pub mod testing;
 pub mod types;
 

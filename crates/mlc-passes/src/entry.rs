@@ -10,7 +10,7 @@ use mlc_ir::program::StateLayout;
 
 use crate::plan_memory::{MemoryReport, Planned, Scratch, kind_name, plan_memory};
 use crate::remat::{self, Recomputed};
-use crate::{Decision, Decompose, PassManager, lower, order};
+use crate::{Decision, Decompose, Fusion, Pass, PassManager, Residuals, lower, order};
 
 /// An entry in its last form before code.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ impl Lowered {
 /// # Errors
 /// See [`lower_entry_with`].
 pub fn lower_entry(graph: &Graph, layout: &StateLayout) -> Result<Lowered, Diagnostics> {
-    lower_entry_with(graph, layout, &|_: &Kernel| 0)
+    lower_entry_with(graph, layout, &|_: &Kernel| 0, Fusion::default())
 }
 
 /// Lowers a bound graph; `scratch` says how many bytes of working memory a kernel needs on its device.
@@ -46,8 +46,9 @@ pub fn lower_entry_with(
     graph: &Graph,
     layout: &StateLayout,
     scratch: Scratch<'_>,
+    fusion: Fusion,
 ) -> Result<Lowered, Diagnostics> {
-    lower_entry_within(graph, layout, scratch, None)
+    lower_entry_within(graph, layout, scratch, fusion, None)
 }
 
 /// Lowers a bound graph so that no device needs more than `limit` bytes, if recomputing values can do that. The
@@ -59,16 +60,19 @@ pub fn lower_entry_within(
     graph: &Graph,
     layout: &StateLayout,
     scratch: Scratch<'_>,
+    fusion: Fusion,
     limit: Option<u64>,
 ) -> Result<Lowered, Diagnostics> {
     let mut graph = graph.clone();
-    PassManager::new(vec![Box::new(Decompose)]).run(&mut graph)?;
-    let planned = |graph: &Graph| plan(graph, layout, scratch);
-    let first = planned(&graph)?;
-    match limit {
-        Some(limit) => remat::fit(&graph, first, limit, &planned),
-        None => Ok(first),
+    let passes: Vec<Box<dyn Pass>> = vec![Box::new(Decompose), Box::new(Residuals)];
+    let of_graph = PassManager::new(passes).run(&mut graph)?.decisions;
+    let planned = |graph: &Graph| plan(graph, layout, scratch, fusion);
+    let mut lowered = planned(&graph)?;
+    if let Some(limit) = limit {
+        lowered = remat::fit(&graph, lowered, limit, &planned)?;
     }
+    lowered.decisions.splice(0..0, of_graph);
+    Ok(lowered)
 }
 
 /// The plan of a decomposed graph.
@@ -76,8 +80,9 @@ pub(crate) fn plan(
     graph: &Graph,
     layout: &StateLayout,
     scratch: Scratch<'_>,
+    fusion: Fusion,
 ) -> Result<Lowered, Diagnostics> {
-    let lowered = lower::lower(graph, layout)?;
+    let lowered = lower::lower(graph, layout, fusion)?;
     let (mut program, mut decisions) = (lowered.program, lowered.decisions);
     order::order(&mut program);
     let Planned { plan, memory, decisions: more } = plan_memory(program, layout, scratch);

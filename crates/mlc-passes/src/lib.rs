@@ -10,6 +10,7 @@ pub mod dce;
 pub mod decompose;
 pub mod differentiate;
 mod entry;
+pub mod form_kernels;
 pub mod lower;
 mod manager;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub mod pipeline;
 pub mod place;
 pub mod plan_memory;
 pub mod remat;
+pub mod residuals;
 pub mod simplify;
 #[cfg(test)]
 mod tests;
@@ -30,7 +32,9 @@ pub use dce::Dce;
 pub use decompose::Decompose;
 pub use differentiate::{Differentiate, differentiate};
 pub use entry::{Lowered, lower_entry, lower_entry_with, lower_entry_within, plan_text};
+pub use form_kernels::Fusion;
 pub use manager::{PassManager, Report, Timing};
 pub use pass::{Decision, Pass, PassCx};
 pub use place::{Crossing, Place, crossings};
+pub use residuals::Residuals;
 pub use simplify::Simplify;

@@ -6,7 +6,7 @@ use mlc_diag::{Diagnostic, Diagnostics};
 use mlc_ir::graph::Graph;
 use mlc_ir::loops::{BufferId, Plan, Role};
 use mlc_ir::program::Entry;
-use mlc_ir::{Binding, DType, Symbol};
+use mlc_ir::{Binding, DType, Device, Symbol};
 use mlc_passes::pipeline::{Options, pipeline};
 use mlc_passes::plan_memory::MemoryReport;
 use mlc_passes::remat::Recomputed;
@@ -14,14 +14,18 @@ use mlc_passes::{Decision, Lowered, PassManager};
 use mlc_runtime::exec::Backend;
 use mlc_runtime::exec::Executable;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Program;
+use crate::artifact::BoundRecord;
 
 /// What identifies a bound entry in a program.
 pub(crate) type Key = (String, Binding);
 
 /// A tensor that goes in or comes out.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Port {
+    #[serde(with = "mlc_ir::serial::shared")]
     pub name: Symbol,
     pub dtype: DType,
     pub shape: Vec<usize>,
@@ -38,13 +42,14 @@ pub struct BoundEntry {
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
     pub plan: Arc<Plan>,
+    /// Empty for an entry of an artifact.
     text: String,
-    /// Peak memory by part, and the lines alive at it.
+    /// Peak memory by part, and the lines alive at it, which an artifact does not hold.
     pub memory: MemoryReport,
     /// What is computed twice to stay within the memory limit.
     pub recomputed: Option<Recomputed>,
     pub executable: Arc<dyn Executable>,
-    /// Why things were fused, copied or placed as they are.
+    /// Why things were fused, copied or placed as they are. Empty for an entry of an artifact.
     pub decisions: Vec<Decision>,
 }
 
@@ -55,8 +60,9 @@ impl BoundEntry {
         binding: &Binding,
     ) -> Result<BoundEntry, Diagnostics> {
         let (graph, mut lowered) = lower(program, entry, binding)?;
-        if let Some(unfit) = program.unfit(&entry.name, binding, &lowered) {
-            return Err(unfit.diagnostic(program.sources()).into());
+        let recomputed = lowered.recomputed.as_ref();
+        if let Some(u) = program.unfit(&entry.name, binding, &lowered.plan, &lowered.memory, recomputed) {
+            return Err(u.diagnostic(program.sources()).into());
         }
         let decisions = std::mem::take(&mut lowered.decisions);
         let text = mlc_passes::plan_text(&lowered);
@@ -75,6 +81,31 @@ impl BoundEntry {
             decisions,
         })
     }
+
+    /// An entry of an artifact, made runnable.
+    pub(crate) fn of_record(program: &Program, record: &BoundRecord) -> Result<BoundEntry, Diagnostics> {
+        let memory = MemoryReport::of_arenas(&record.plan);
+        if let Some(u) = program.unfit(&record.entry, &record.binding, &record.plan, &memory, None) {
+            return Err(u.diagnostic(program.sources()).into());
+        }
+        Ok(BoundEntry {
+            name: record.entry.clone(),
+            binding: record.binding.clone(),
+            inputs: record.inputs.clone(),
+            outputs: record.outputs.clone(),
+            plan: record.plan.clone(),
+            text: String::new(),
+            memory,
+            recomputed: None,
+            executable: program.backend().compile(record.plan.clone())?,
+            decisions: vec![],
+        })
+    }
+
+    /// Where a result is computed.
+    pub fn device(&self, port: &Port) -> Option<Device> {
+        port.buffer.map(|b| self.plan.program.buffer(b).device)
+    }
 }
 
 /// The bound graph of an entry, and its plan with the decisions of all passes.
@@ -86,8 +117,8 @@ pub(crate) fn lower(
     let mut graph = entry.graph.clone();
     let mut decisions = passes(program, binding).run(&mut graph)?.decisions;
     let scratch = |k: &mlc_ir::loops::Kernel| program.backend().scratch_bytes(k);
-    let limit = program.memory_limit();
-    let mut lowered = mlc_passes::lower_entry_within(&graph, program.layout(), &scratch, limit)?;
+    let (limit, fusion) = (program.memory_limit(), program.options().fusion);
+    let mut lowered = mlc_passes::lower_entry_within(&graph, program.layout(), &scratch, fusion, limit)?;
     decisions.append(&mut lowered.decisions);
     lowered.decisions = decisions;
     Ok((graph, lowered))

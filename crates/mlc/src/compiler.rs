@@ -9,8 +9,9 @@ use mlc_diag::{Diagnostic, Diagnostics, SourceMap};
 use mlc_frontend::build::{DiskLoader, FileLoader, MemoryLoader};
 use mlc_ir::program::{Entry, StateLayout};
 use mlc_ir::{Binding, Device};
-use mlc_passes::{Lowered, Place};
+use mlc_passes::{Fusion, Lowered, Place};
 
+use crate::artifact::Loaded;
 use crate::bound::{BoundEntry, Key, lower};
 use crate::session::{Seed, Session};
 use crate::{Error, Target};
@@ -28,6 +29,7 @@ pub struct Compiler {
     pub(crate) strict: bool,
     pub(crate) memory_limit: Option<u64>,
     pub(crate) threads: Option<usize>,
+    pub(crate) fusion: Fusion,
 }
 
 impl Compiler {
@@ -96,6 +98,12 @@ impl Compiler {
         self
     }
 
+    /// Makes every op a kernel of its own, for comparison: no bit of any result may differ.
+    pub fn fuse(mut self, fuse: bool) -> Self {
+        self.fusion = Fusion { fuse };
+        self
+    }
+
     /// # Errors
     /// Everything that is wrong with the file, as far as it can be found at once.
     pub fn compile_file(&self, path: impl AsRef<Path>) -> Result<Program, Error> {
@@ -155,8 +163,9 @@ impl Compiler {
             warnings: checked.diagnostics,
             sources,
             bound: Mutex::default(),
+            loaded: None,
         };
-        let program = Program(Arc::new(inner));
+        let program = Program::of(inner);
         crate::transfers::check_limits(&program).map_err(|ds| program.error(ds))?;
         Ok(program)
     }
@@ -203,18 +212,28 @@ fn absurd_states(program: &mlc_ir::program::Program) -> Diagnostics {
 pub struct Program(Arc<Inner>);
 
 pub(crate) struct Inner {
-    ir: mlc_ir::program::Program,
-    options: Compiler,
-    device: Device,
-    backend: Arc<CpuBackend>,
-    layout: StateLayout,
-    place: Place,
-    warnings: Diagnostics,
-    sources: Arc<SourceMap>,
-    bound: Mutex<BTreeMap<Key, Arc<BoundEntry>>>,
+    pub ir: mlc_ir::program::Program,
+    pub options: Compiler,
+    pub device: Device,
+    pub backend: Arc<CpuBackend>,
+    pub layout: StateLayout,
+    pub place: Place,
+    pub warnings: Diagnostics,
+    pub sources: Arc<SourceMap>,
+    pub bound: Mutex<BTreeMap<Key, Arc<BoundEntry>>>,
+    /// What came out of an artifact; a program that was compiled has none.
+    pub loaded: Option<Loaded>,
 }
 
 impl Program {
+    pub(crate) fn of(inner: Inner) -> Program {
+        Program(Arc::new(inner))
+    }
+
+    pub(crate) fn loaded(&self) -> Option<&Loaded> {
+        self.0.loaded.as_ref()
+    }
+
     /// Entries, state layout, data and training specifications.
     pub fn ir(&self) -> &mlc_ir::program::Program {
         &self.0.ir
@@ -279,10 +298,18 @@ impl Program {
         })
     }
 
+    /// An entry with its graph.
+    pub(crate) fn source_entry(&self, name: &str) -> Result<&Entry, Diagnostic> {
+        match self.loaded() {
+            Some(loaded) => Err(loaded.needs_source("graphs")),
+            None => self.find_entry(name),
+        }
+    }
+
     /// An entry compiled for these dims; compiled once.
     ///
     /// # Errors
-    /// Unbound dims, checks that fail for these sizes, memory.
+    /// Unbound dims, checks that fail for these sizes, memory; sizes that an artifact does not have.
     pub fn bind(&self, name: &str, binding: &Binding) -> Result<Arc<BoundEntry>, Error> {
         self.bind_entry(name, binding).map_err(|ds| self.error(ds))
     }
@@ -291,9 +318,10 @@ impl Program {
     /// may still be over it: [`Program::unfit`] says so and what would help.
     ///
     /// # Errors
-    /// As [`Program::bind`].
+    /// As [`Program::bind`]; a program from an artifact has no graphs to lower.
     pub fn lower(&self, name: &str, binding: &Binding) -> Result<Lowered, Error> {
-        let lowered = self.find_entry(name).map_err(Diagnostics::from).and_then(|e| lower(self, e, binding));
+        let lowered =
+            self.source_entry(name).map_err(Diagnostics::from).and_then(|e| lower(self, e, binding));
         lowered.map(|l| l.1).map_err(|ds| self.error(ds))
     }
 
@@ -312,8 +340,12 @@ impl Program {
         if let Some(found) = self.lock().get(&key) {
             return Ok(found.clone());
         }
-        let bound = Arc::new(BoundEntry::compile(self, self.find_entry(name)?, binding)?);
-        Ok(self.lock().entry(key).or_insert(bound).clone())
+        let entry = self.find_entry(name)?;
+        let bound = match self.loaded() {
+            Some(loaded) => loaded.bind(self, &key)?,
+            None => BoundEntry::compile(self, entry, binding)?,
+        };
+        Ok(self.lock().entry(key).or_insert(Arc::new(bound)).clone())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Arc<BoundEntry>>> {

@@ -106,7 +106,7 @@ impl Program {
     /// # Errors
     /// Of the passes up to there.
     pub fn graph(&self, entry: &str, stage: Stage, binding: &Binding) -> Result<Graph, Error> {
-        let mut graph = self.entry(entry)?.graph.clone();
+        let mut graph = self.source_entry(entry).map_err(|d| self.error(d))?.graph.clone();
         if stage != Stage::Built {
             let run = |graph: &mut Graph| -> Result<(), Diagnostics> {
                 passes(self, binding).stop_after(stage).run(graph)?;
@@ -125,6 +125,9 @@ impl Program {
     /// # Errors
     /// Of the passes; where a form is not built.
     pub fn emit(&self, kind: EmitKind, entry: &str, binding: &Binding) -> Result<String, Error> {
+        if self.is_loaded() {
+            self.source_entry(entry).map_err(|d| self.error(d))?;
+        }
         let bound = || self.bind(entry, binding);
         Ok(match kind {
             EmitKind::Graph(stage) => print_with_sources(&self.graph(entry, stage, binding)?, self.sources()),

@@ -10,11 +10,13 @@
 //! # Ok(())
 //! # }
 //! ```
-//! A compiled [`Program`] is shared by many [`Session`]s; a session is `Send` and has state of its own
+//! A program can be written to a file with its code ([`Program::artifact`]) and run from it without being compiled
+//! ([`Program::load`]). A compiled [`Program`] is shared by many [`Session`]s; a session is `Send` and has state of its own
 //! (parameters, optimizer state, counters). Errors are [`Error`]s: diagnostics with the sources they
 //! speak of, rendered by whoever shows them.
 
 mod array;
+mod artifact;
 mod bound;
 mod compiler;
 mod emit;
@@ -28,7 +30,8 @@ pub mod testing;
 mod transfers;
 
 pub use array::{Element, IntoTensor, Results};
-pub use bound::BoundEntry;
+pub use artifact::{ArtifactBuilder, EXTENSION as ARTIFACT_EXTENSION, Written, is_artifact};
+pub use bound::{BoundEntry, Port};
 pub use compiler::{Compiler, Program};
 pub use emit::{EmitKind, emit_ast};
 pub use error::Error;

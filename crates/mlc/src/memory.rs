@@ -1,9 +1,8 @@
 //! Memory reports with the source: rows for who shows them, and what to do where a plan does not fit.
 
 use mlc_diag::{Diagnostic, SourceMap, Span, bytes};
-use mlc_ir::loops::{ArenaKind, Phase};
+use mlc_ir::loops::{ArenaKind, Phase, Plan};
 use mlc_ir::{Binding, Device, Dim, Symbol};
-use mlc_passes::Lowered;
 use mlc_passes::plan_memory::{Blocker, MemoryReport, TempPeak, blockers};
 use mlc_passes::remat::Recomputed;
 
@@ -119,26 +118,36 @@ pub struct Unfit {
     /// Values that could not be overwritten, with what reads them again.
     pub blockers: Vec<Blocker>,
     pub batch: Option<BatchRepair>,
+    /// The entry comes from an artifact: its plan is what it is.
+    pub fixed: bool,
 }
 
 impl Program {
     /// Why a plan does not fit into the compiler's memory limit; `None` where it does or there is no limit.
-    pub fn unfit(&self, entry: &str, binding: &Binding, lowered: &Lowered) -> Option<Unfit> {
+    pub fn unfit(
+        &self,
+        entry: &str,
+        binding: &Binding,
+        plan: &Plan,
+        memory: &MemoryReport,
+        recomputed: Option<&Recomputed>,
+    ) -> Option<Unfit> {
         let limit = self.memory_limit()?;
-        let device = *lowered.memory.over(limit).first()?;
-        let peak_call = lowered.memory.temps_of(device).map(|t| t.call);
+        let device = *memory.over(limit).first()?;
+        let peak_call = memory.temps_of(device).map(|t| t.call);
         let mut unfit = Unfit {
             entry: entry.to_string(),
             device,
-            peak: lowered.memory.peak(device),
+            peak: memory.peak(device),
             limit,
-            memory: lowered.memory.clone(),
-            recomputed: lowered.recomputed.clone(),
-            blockers: peak_call.map_or(vec![], |at| blockers(&lowered.plan, device, at)),
+            memory: memory.clone(),
+            recomputed: recomputed.cloned(),
+            blockers: peak_call.map_or(vec![], |at| blockers(plan, device, at)),
             batch: None,
+            fixed: self.is_loaded(),
         };
         // A smaller batch leaves the state as it is.
-        if unfit.memory.part(device, ArenaKind::State) < limit {
+        if !unfit.fixed && unfit.memory.part(device, ArenaKind::State) < limit {
             unfit.batch = self.smaller_batch(entry, binding, device, limit);
         }
         Some(unfit)
@@ -239,6 +248,9 @@ impl Unfit {
         if self.memory.part(self.device, ArenaKind::State) > self.limit {
             return "the parameters and their optimizer state alone are too large: make the model smaller"
                 .into();
+        }
+        if self.fixed {
+            return "give the limit to `mlc compile`, which plans for it".into();
         }
         match &self.batch {
             Some(b) => format!(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use mlc_diag::{Diagnostic, Diagnostics};
-use mlc_ir::loops::{ArenaId, ArenaKind, Place};
+use mlc_ir::loops::{ArenaId, ArenaKind, Lit, Place};
 use mlc_ir::program::{Entry, EntryKind, StateDecl, system};
 use mlc_ir::types::Relation;
 use mlc_ir::{Binding, DType};
@@ -94,7 +94,7 @@ impl Session {
         for (name, value) in &present {
             self.write_state(name, value)?;
         }
-        Ok(())
+        self.load_embedded()
     }
 
     pub fn program(&self) -> &Program {
@@ -185,7 +185,7 @@ impl Session {
                 return Err(d.note(format!("inputs: {}", names.join(", "))).into());
             }
         }
-        let binding = binding_of(declared, &fed, dims)?;
+        let binding = binding_of(declared, &fed, &self.program.with_defaults(declared, dims))?;
         let call = self.prepare(entry, &binding, &fed)?;
         let bytes: Vec<&[u8]> = inputs.iter().map(|(_, t)| t.bytes()).collect();
         self.run(&call, &bytes)?;
@@ -318,7 +318,9 @@ impl Engine for Session {
     type Call = Call;
 
     fn bind(&mut self, entry: &str, inputs: &[Fed]) -> Result<Call, Diagnostics> {
-        let binding = binding_of(self.program.find_entry(entry)?, inputs, &self.program.options().dims)?;
+        let declared = self.program.find_entry(entry)?;
+        let dims = self.program.with_defaults(declared, self.program.dims());
+        let binding = binding_of(declared, inputs, &dims)?;
         self.prepare(entry, &binding, inputs)
     }
 
@@ -362,6 +364,13 @@ impl Engine for Session {
         }
     }
 
+    fn load_embedded(&mut self) -> Result<(), Diagnostics> {
+        let program = self.program.clone();
+        let Some(loaded) = program.loaded() else { return Ok(()) };
+        let Some(file) = loaded.weights()? else { return Ok(()) };
+        train::load_weights_from(self, &file, "the embedded weights", &|_| true, true).map(|_| ())
+    }
+
     fn states(&self) -> Vec<StateDecl> {
         self.program.ir().states.clone()
     }
@@ -389,6 +398,16 @@ impl Engine for Session {
 }
 
 impl Program {
+    /// The given dims, and those of this entry that an artifact has one size of.
+    fn with_defaults(&self, entry: &Entry, given: &Binding) -> Binding {
+        let mut all = given.clone();
+        let defaults = self.loaded().into_iter().flat_map(|l| l.dims());
+        for (name, n) in defaults.filter(|d| entry.graph.dims.symbols.iter().any(|s| s.name == *d.0)) {
+            all.entry(name.clone()).or_insert(*n);
+        }
+        all
+    }
+
     /// The dims that these inputs give an entry, with `given` for what they leave open.
     ///
     /// # Errors
@@ -401,12 +420,13 @@ impl Program {
     ) -> Result<Binding, Error> {
         let fed: Vec<Fed> = inputs.iter().map(|(n, t)| fed(n, t)).collect();
         let found = self.find_entry(entry).map_err(Diagnostics::from);
-        found.and_then(|e| binding_of(e, &fed, given)).map_err(|ds| self.error(ds))
+        let binding = found.and_then(|e| binding_of(e, &fed, &self.with_defaults(e, given)));
+        binding.map_err(|ds| self.error(ds))
     }
 }
 
 /// Matches declared input types with what is fed, binding dim names; `given` are `--dim` values.
-fn binding_of(entry: &Entry, inputs: &[Fed], given: &Binding) -> Result<Binding, Diagnostics> {
+pub(crate) fn binding_of(entry: &Entry, inputs: &[Fed], given: &Binding) -> Result<Binding, Diagnostics> {
     let mut errors = Diagnostics::new();
     let mut binding = Binding::new();
     let mut by: BTreeMap<mlc_ir::Symbol, String> = BTreeMap::new();
@@ -502,9 +522,13 @@ fn tensor(dtype: DType, shape: &[usize], bytes: &[u8]) -> Result<HostTensor, Dia
     Ok(t)
 }
 
+/// The value of a scalar's native-endian bytes.
 fn to_f64(dtype: DType, bytes: &[u8]) -> f64 {
-    tensor(dtype, &[], bytes)
-        .ok()
-        .and_then(|t| t.cast(DType::F64).bytes().try_into().ok())
-        .map_or(f64::NAN, f64::from_ne_bytes)
+    let bits = match *bytes {
+        [a] => a.into(),
+        [a, b] => u16::from_ne_bytes([a, b]).into(),
+        [a, b, c, d] => u32::from_ne_bytes([a, b, c, d]).into(),
+        _ => bytes.try_into().map_or(0, u64::from_ne_bytes),
+    };
+    Lit { dtype, bits }.as_f64()
 }

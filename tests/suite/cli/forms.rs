@@ -42,7 +42,6 @@ fn compile_refuses_what_it_cannot() {
     f.mlc("compile net.mlg forward --emit graph=bound").fails(2, "E0910", &["`batch`", "--dim batch=1"]);
     f.mlc("compile net.mlg --emit grph").fails(2, "E0911", &["grph"]);
     f.mlc("compile net.mlg --emit graph=late").fails(2, "E0911", &["late", "placed"]);
-    f.mlc("compile net.mlg -o net.mlgx").fails(2, "E0912", &["not built yet"]);
     f.mlc("compile net.mlg trian --emit graph").fails(2, "E0903", &["did you mean `train`"]);
     f.mlc("compile net.mlg train --dim batch=3 --emit loops").fails(2, "E0909", &["bound by the data"]);
     f.mlc("compile net.mlg --target gpu").fails(2, "E0901", &["cuda"]);

@@ -1,5 +1,6 @@
 //! The `mlc` command as a user runs it: results, messages, exit codes, files.
 
+mod artifacts;
 mod bad_input;
 mod forms;
 mod methods;

@@ -1,9 +1,8 @@
 //! `mlc run FILE ENTRY` for a method or fn: inputs in, results out.
 
+use std::path::Path;
+
 use mlc::diag::Diagnostic;
-use mlc::ir::Binding;
-use mlc::ir::graph::Stage;
-use mlc::ir::program::Entry;
 use mlc::runtime::data::LoadOptions;
 use mlc::runtime::files;
 use mlc::runtime::train::{Checkpoint, TrainOptions};
@@ -41,9 +40,9 @@ pub fn run(a: &RunArgs, program: &Program, name: &str, show: &Show) -> Result<u8
             }
         }
         None => {
-            let devices = devices(program, entry)?;
-            let lines = named.iter().enumerate();
-            let lines = lines.map(|(i, (n, t))| summary::result(n, t, devices.get(i).copied().flatten()));
+            let bound = program.bind(name, &binding)?;
+            let device = |name: &str| bound.device(bound.outputs.iter().find(|p| *p.name == *name)?);
+            let lines = named.iter().map(|(n, t)| summary::result(n, t, device(n)));
             out(&lines.collect::<String>());
         }
     }
@@ -62,15 +61,7 @@ fn seed(a: &RunArgs, program: &Program) -> u64 {
 /// The state that a method sees: a checkpoint's, a weights file's, or the initial one.
 fn state(a: &RunArgs, program: &Program, session: &mut Session, show: &Show) -> Result<(), Error> {
     let load = LoadOptions { cache: cache(a), ..LoadOptions::default() };
-    let options = TrainOptions { weights: a.weights.clone(), load, ..TrainOptions::default() };
-    // Methods run on the train block's instance, with the weights that it names.
-    if program.ir().trains.len() == 1 {
-        session.load_block_weights(0, &options, &mut Progress::new(true, show, program.sources()))?;
-    } else if let Some(path) = &a.weights {
-        for note in session.load_weights(path)? {
-            show.one(Diagnostic::warning("W0701", note), program.sources());
-        }
-    }
+    weights(program, session, a.weights.as_deref(), load, show)?;
     if let Some(folder) = &a.resume {
         let restored = Checkpoint::read(folder).and_then(|c| c.restore(session));
         restored.map_err(|ds| located(program, ds))?;
@@ -78,8 +69,22 @@ fn state(a: &RunArgs, program: &Program, session: &mut Session, show: &Show) -> 
     Ok(())
 }
 
-/// Where each result is computed.
-fn devices(program: &Program, entry: &Entry) -> Result<Vec<Option<mlc::ir::Device>>, Error> {
-    let placed = program.graph(&entry.name, Stage::Placed, &Binding::new())?;
-    Ok(placed.outputs.iter().map(|o| placed.ty(o.value).device).collect())
+/// Loads the weights of a file, after those that the program's train block names: methods run on its instance.
+pub fn weights(
+    program: &Program,
+    session: &mut Session,
+    file: Option<&Path>,
+    load: LoadOptions,
+    show: &Show,
+) -> Result<(), Error> {
+    if program.ir().trains.len() == 1 {
+        let options = TrainOptions { weights: file.map(Path::to_path_buf), load, ..TrainOptions::default() };
+        return session.load_block_weights(0, &options, &mut Progress::new(true, show, program.sources()));
+    }
+    if let Some(path) = file {
+        for note in session.load_weights(path)? {
+            show.one(Diagnostic::warning("W0701", note), program.sources());
+        }
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! `mlc compile FILE`: every intermediate form as text, or a summary of what was compiled.
+//! `mlc compile FILE`: every intermediate form as text, a summary of what was compiled, or an artifact.
 
 use std::fmt::Write;
 
@@ -6,15 +6,12 @@ use mlc::diag::Diagnostic;
 use mlc::ir::program::Entry;
 use mlc::{EmitKind, Error, Program, emit_ast};
 
+use super::artifact;
 use crate::args::{CompileArgs, ModelArgs};
 use crate::show::{Show, err, out};
 use crate::{entries, exit, memory, parse, sizes, text};
 
 pub fn run(a: &CompileArgs, show: &Show) -> Result<u8, Error> {
-    if let Some(path) = &a.output {
-        let title = format!("`-o {}`: artifacts are not built yet", path.display());
-        return Err(parse::usage(title, "leave the option out; `--emit` prints every form"));
-    }
     if let Some(arch) = &a.arch {
         let d = Diagnostic::error(
             "E0590",
@@ -24,6 +21,15 @@ pub fn run(a: &CompileArgs, show: &Show) -> Result<u8, Error> {
     }
     let kinds: Vec<EmitKind> =
         a.emit.iter().map(|k| k.parse().map_err(Error::plain)).collect::<Result<_, _>>()?;
+    if let Some(path) = &a.output {
+        if !kinds.is_empty() {
+            return Err(parse::usage(
+                "`--emit` and `-o` at once",
+                "print the forms with a command of their own",
+            ));
+        }
+        return artifact::write(a, path, show);
+    }
     if !kinds.is_empty() && kinds.iter().all(|k| !k.of_entry()) {
         return syntax_trees(a, &kinds);
     }
@@ -103,7 +109,7 @@ fn summary(program: &Program, chosen: &[&Entry], named: bool) -> Result<u8, Erro
             entry.name.clone(),
             dims.join(" "),
             text::plural(bound.plan.program.calls.len() as u64, "call"),
-            text::plural(stats.kernels as u64, "kernel"),
+            text::plural(bound.plan.program.kernels.len() as u64, "kernel"),
             format!("{} of code", text::bytes(stats.code_bytes as u64)),
             format!("{} peak", text::bytes(bound.memory.total())),
             format!("{:.1} ms", start.elapsed().as_secs_f64() * 1e3),

@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+mod artifact;
 pub mod call;
 pub mod check;
 pub mod compile;
@@ -11,14 +12,32 @@ mod gradcheck;
 pub mod run;
 pub mod test;
 
-use mlc::{Error, Program};
+use mlc::diag::Diagnostic;
+use mlc::{Compiler, Error, Program};
 
 use crate::args::ModelArgs;
+use crate::parse;
 use crate::show::Show;
 
 /// Compiles the file and shows what was noticed on the way.
 fn program(a: &ModelArgs, show: &Show) -> Result<Program, Error> {
-    let program = crate::parse::compiler(a)?.compile_file(&a.file)?;
+    compiled(a, parse::compiler(a)?, show)
+}
+
+fn compiled(a: &ModelArgs, compiler: Compiler, show: &Show) -> Result<Program, Error> {
+    if artifact::is_one(&a.file) {
+        let title = format!("`{}` is an artifact, not a source", a.file.display());
+        let d = Diagnostic::error("E0744", title);
+        return Err(Error::plain(
+            d.hint("use the .mlg file that it was made from; only `mlc run` runs artifacts"),
+        ));
+    }
+    let program = compiler.compile_file(&a.file)?;
     show.diagnostics(program.warnings(), program.sources());
     Ok(program)
+}
+
+/// Compiles the file, or loads the artifact.
+fn runnable(a: &ModelArgs, show: &Show) -> Result<Program, Error> {
+    if artifact::is_one(&a.file) { artifact::load(a) } else { program(a, show) }
 }

@@ -20,7 +20,7 @@ use crate::{exit, inputs, interrupt, memory, parse, sizes, summary};
 pub fn run(a: &RunArgs, show: &Show) -> Result<u8, Error> {
     preflight(a)?;
     interrupt::install();
-    let program = super::program(&a.model, show)?;
+    let program = super::runnable(&a.model, show)?;
     match job(&program, a.entry.as_deref())? {
         Job::Train(block) => train(a, &program, block, show),
         Job::Validate(block) => validate(a, &program, block, show),

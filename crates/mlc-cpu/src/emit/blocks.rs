@@ -94,9 +94,7 @@ impl Emit<'_, '_> {
         self.emit_level(0, &needed, 0);
         let (rows, count, all) = (body.rows.len(), body.col_count(), body.reds.len());
         if once {
-            let walk =
-                Walk { axes: 0..rows, bounds: None, vector: false, needed: &needed, roots: &[], done: 0 };
-            self.walk(&walk, &|e| {
+            self.walk(&Walk::over(0..rows, &needed), &|e| {
                 let row = e.linear(0..rows);
                 e.load_accs(&slots, all, row, &needed);
                 e.row_stores();

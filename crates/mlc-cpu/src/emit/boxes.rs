@@ -38,7 +38,7 @@ impl Emit<'_, '_> {
             return;
         };
         let vector = a + 1 == limits.len() && self.prefers_vector(needed);
-        let walk = Walk { axes: a..a + 1, bounds: Some(bounds), vector, needed, roots, done: 0 };
+        let walk = Walk { bounds: Some(bounds), vector, roots, unroll: true, ..Walk::over(a..a + 1, needed) };
         self.walk(&walk, &|e| e.box_axis(a + 1, limits, needed, roots));
     }
 }

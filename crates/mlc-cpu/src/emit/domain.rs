@@ -8,12 +8,10 @@ use mlc_ir::loops::body::index_data;
 use mlc_ir::loops::{ExprId, ExprOp, Index, LoopBody, Prim, Store, Tail};
 
 use super::tails::Tails;
+use super::tiles::{Sink, TILE_MIN};
 use super::value::{has_vec, is_wide};
 use super::{Emit, LANES};
 use crate::schedule::{Part, stages};
-
-/// Shortest innermost loop in which functions are computed a tile at a time.
-const TILE_MIN: u64 = 64;
 
 /// One walk over consecutive axes.
 pub struct Walk<'n> {
@@ -28,6 +26,31 @@ pub struct Walk<'n> {
     pub roots: &'n [ExprId],
     /// Row reductions that are over.
     pub done: usize,
+    /// The innermost loop goes in tiles, of which these take each.
+    pub tiles: bool,
+    pub sinks: &'n [Sink],
+    /// Runs after each tile, with its end.
+    pub after_tile: Option<&'n dyn Fn(&mut Emit<'_, '_>, Value)>,
+    /// The leaf may stand in the code several times.
+    pub unroll: bool,
+}
+
+impl<'n> Walk<'n> {
+    /// One by one over whole axes.
+    pub fn over(axes: Range<usize>, needed: &'n [bool]) -> Walk<'n> {
+        Walk {
+            axes,
+            bounds: None,
+            vector: false,
+            needed,
+            roots: &[],
+            done: 0,
+            tiles: false,
+            sinks: &[],
+            after_tile: None,
+            unroll: false,
+        }
+    }
 }
 
 /// Where one axis starts and ends.
@@ -41,6 +64,11 @@ pub struct Bounds {
 impl Emit<'_, '_> {
     /// Emits a part of the body for a range of its chunks; returns how many there are in all.
     pub fn domain(&mut self, part: Part, begin: Value, end: Value) -> u64 {
+        // Where a function does whole rows, sweeps can leave values to later ones.
+        if matches!(part, Part::Whole | Part::Grid { .. } | Part::Runs { .. }) && !self.body.reds.is_empty() {
+            let sweeps = self.sweep_roots();
+            self.keep_rows(&sweeps);
+        }
         match part {
             Part::Whole => self.whole(),
             Part::Grid { axis, grain } => return self.grid(axis, grain, begin, end),
@@ -87,9 +115,7 @@ impl Emit<'_, '_> {
         if body.row_count() > 0 {
             let needed = self.needed();
             self.emit_level(0, &needed, 0);
-            let walk =
-                Walk { axes: 0..rows, bounds: None, vector: false, needed: &needed, roots: &[], done: 0 };
-            self.walk(&walk, &|e| e.row(rows, None, &needed, &tails));
+            self.walk(&Walk::over(0..rows, &needed), &|e| e.row(rows, None, &needed, &tails));
         }
         tails.finish(self, body.row_count());
     }
@@ -115,8 +141,7 @@ impl Emit<'_, '_> {
             }
             let bounds = Some(e.piece(axis, n, grain, at));
             if axis < rows {
-                let axes = axis..rows;
-                let walk = Walk { axes, bounds, vector: false, needed: &needed, roots: &[], done: 0 };
+                let walk = Walk { bounds, ..Walk::over(axis..rows, &needed) };
                 e.walk(&walk, &|e| e.row(rows, bounds, &needed, &tails));
             } else {
                 e.row(axis, bounds, &needed, &tails);
@@ -156,7 +181,11 @@ impl Emit<'_, '_> {
     /// One row: reductions stage by stage, then stores and tails. `first` is the first axis of its columns that
     /// has no position yet.
     pub fn row(&mut self, first: usize, bounds: Option<Bounds>, needed: &[bool], tails: &Tails) {
-        for reds in stages(self.body) {
+        let stages = stages(self.body);
+        if !stages.is_empty() {
+            self.forget_rows();
+        }
+        for reds in stages {
             let done = reds.end;
             self.reduce_rows(reds);
             self.emit_level(self.body.rows.len(), needed, done);
@@ -164,6 +193,24 @@ impl Emit<'_, '_> {
         self.columns(first, bounds, self.body.reds.len(), tails);
         self.row_stores();
         tails.row(self);
+    }
+
+    /// What each sweep over the columns reads: those of the reductions, then that of stores and tails.
+    pub fn sweep_roots(&self) -> Vec<Vec<ExprId>> {
+        let body = self.body;
+        let reds = stages(body).into_iter().map(|r| r.map(|j| body.reds[j].value).collect());
+        reds.chain([self.column_roots().into_iter().chain(self.tail_roots()).collect()]).collect()
+    }
+
+    /// What the stores of each column read.
+    fn column_roots(&self) -> Vec<ExprId> {
+        let stores = self.body.stores.iter().filter(|s| !self.once_a_row(s));
+        stores.flat_map(|s| index_data(&s.index).into_iter().chain(s.guard).chain([s.value])).collect()
+    }
+
+    fn tail_roots(&self) -> Vec<ExprId> {
+        let cols = self.body.tails.iter().filter(|t| matches!(t, Tail::Col { .. }));
+        cols.map(Tail::value).collect()
     }
 
     /// The stores that happen once a row.
@@ -187,22 +234,28 @@ impl Emit<'_, '_> {
         if body.col_count() == 0 || (in_sweep.is_empty() && !has_cols) {
             return;
         }
-        let stores = in_sweep.iter().flat_map(|(_, s)| {
-            let data = index_data(&s.index);
-            data.into_iter().chain(s.guard).chain([s.value])
-        });
-        let cols = body.tails.iter().filter(|t| matches!(t, Tail::Col { .. })).map(Tail::value);
-        let roots: Vec<ExprId> = stores.chain(cols).collect();
-        let needed = self.closure(roots.iter().copied());
-        let axes = first..body.axes().count();
+        let needed = self.closure(self.column_roots().into_iter().chain(self.tail_roots()));
         let vector = self.prefers_vector(&needed);
-        let walk = Walk { axes, bounds, vector, needed: &needed, roots: &roots, done };
+        let tiles = self.takes_tiles(vector);
+        let sinks = if tiles { tails.sinks(self) } else { Vec::new() };
+        let mut roots = self.column_roots();
+        roots.extend(tails.elements(self, tiles));
+        let walk = Walk {
+            bounds,
+            vector,
+            roots: &roots,
+            done,
+            tiles,
+            sinks: &sinks,
+            unroll: true,
+            ..Walk::over(first..body.axes().count(), &needed)
+        };
         self.walk(&walk, &|e| {
             for (i, s) in &in_sweep {
                 let v = e.value(s.value);
                 e.store(s.arg, &s.index, v, s.guard, e.sites.stores[*i]);
             }
-            tails.element(e);
+            tails.element(e, tiles);
         });
     }
 
@@ -240,41 +293,90 @@ impl Emit<'_, '_> {
             return leaf(self);
         }
         let n = self.extents()[a];
+        let bounds = walk.bounds.filter(|b| b.axis == a);
         let inside = |e: &mut Self, i: Value| {
             e.axes[a] = Some(i);
             e.emit_level(1 + a, walk.needed, walk.done);
             e.walk_from(walk, a + 1, leaf);
             e.axes[a] = None;
         };
-        let in_lanes = |e: &mut Self, i: Value| {
-            e.vec_axis = Some(a);
-            inside(e, i);
-            e.vec_axis = None;
+        let innermost = a + 1 == walk.axes.end;
+        if !(walk.vector && innermost) {
+            return match bounds {
+                None => self.repeat_const(0, n, 1, inside),
+                Some(Bounds { lo, hi, .. }) => {
+                    let any = self.b.ins().icmp(IntCC::SignedLessThan, lo, hi);
+                    self.only_if(any, |e| e.repeat(lo, hi, 1, inside));
+                }
+            };
+        }
+        let calls = if n >= TILE_MIN { self.tile_calls(walk, a) } else { Vec::new() };
+        let (lo, hi) = bounds.map_or_else(|| (self.imm(0), self.imm(n as i64)), |b| (b.lo, b.hi));
+        if walk.tiles || !calls.is_empty() {
+            return self.tiled(walk, a, &calls, (lo, hi), leaf);
+        }
+        let unroll = if walk.unroll { self.unroll(walk.needed, 1 + a, &[]) } else { 1 };
+        if bounds.is_some() {
+            return self.in_groups(a, lo, hi, unroll, &inside);
+        }
+        let mut from = 0;
+        for width in [unroll, 1].into_iter().filter(|&w| w == 1 || unroll > 1) {
+            let step = u64::from(width) * LANES as u64;
+            let to = from + (n - from) / step * step;
+            self.repeat_const(from, to, step, |e, i| e.in_lanes(a, i, width, &inside));
+            from = to;
+        }
+        self.repeat_const(from, n, 1, inside);
+    }
+
+    /// How many times four elements a vector loop does at once: as many as keep the code short.
+    pub fn unroll(&self, needed: &[bool], level: usize, known: &[usize]) -> u32 {
+        let size = |i: usize| match &self.body.exprs[i].op {
+            _ if !needed[i] || self.level[i] != level || known.contains(&i) => 0,
+            ExprOp::Fn(..) => 40,
+            ExprOp::Load(l) if l.guard.is_some() || !l.index.is_affine() => 20,
+            _ if !has_vec(self.body.exprs[i].dtype) => 6,
+            _ => 1,
         };
-        let vector = walk.vector && a + 1 == walk.axes.end;
-        if vector && n >= TILE_MIN {
-            let tile = self.tile_calls(walk, a);
-            if !tile.is_empty() {
-                let (lo, hi) = match walk.bounds.filter(|b| b.axis == a) {
-                    Some(b) => (b.lo, b.hi),
-                    None => (self.imm(0), self.imm(n as i64)),
-                };
-                return self.tiled(walk, a, &tile, lo, hi, leaf);
-            }
+        match (0..needed.len()).map(size).sum::<usize>() {
+            0..=16 => 4,
+            17..=40 => 2,
+            _ => 1,
         }
-        match walk.bounds.filter(|b| b.axis == a) {
-            None if vector => {
-                let full = n / LANES as u64 * LANES as u64;
-                self.repeat_const(0, full, LANES as u64, in_lanes);
-                self.repeat_const(full, n, 1, inside);
-            }
-            None => self.repeat_const(0, n, 1, inside),
-            Some(Bounds { lo, hi, .. }) if vector => self.in_fours(lo, hi, in_lanes, inside),
-            Some(Bounds { lo, hi, .. }) => {
-                let any = self.b.ins().icmp(IntCC::SignedLessThan, lo, hi);
-                self.only_if(any, |e| e.repeat(lo, hi, 1, inside));
-            }
+    }
+
+    /// `inside` for `unroll` times four elements from `i` on.
+    fn in_lanes(&mut self, axis: usize, i: Value, unroll: u32, inside: &dyn Fn(&mut Self, Value)) {
+        self.vec_axis = Some(axis);
+        for u in 0..unroll {
+            self.lane_shift = i64::from(u) * LANES as i64;
+            self.scoped(|e| inside(e, i));
         }
+        self.lane_shift = 0;
+        self.vec_axis = None;
+    }
+
+    /// `inside` for all of `lo..hi`: `unroll` times four elements at once, then four, then one.
+    pub fn in_groups(
+        &mut self,
+        axis: usize,
+        lo: Value,
+        hi: Value,
+        unroll: u32,
+        inside: &dyn Fn(&mut Self, Value),
+    ) {
+        let mut from = lo;
+        for width in [unroll, 1].into_iter().filter(|&w| w == 1 || unroll > 1) {
+            let step = i64::from(width) * LANES as i64;
+            let count = self.b.ins().isub(hi, from);
+            let full = self.b.ins().band_imm_s(count, -step);
+            let to = self.b.ins().iadd(from, full);
+            let any = self.b.ins().icmp(IntCC::SignedLessThan, from, to);
+            self.only_if(any, |e| e.repeat(from, to, step, |e, i| e.in_lanes(axis, i, width, inside)));
+            from = to;
+        }
+        let any = self.b.ins().icmp(IntCC::SignedLessThan, from, hi);
+        self.only_if(any, |e| e.repeat(from, hi, 1, inside));
     }
 
     /// `four(i)` for every fourth of `lo..hi`, then `one(i)` for the rest.

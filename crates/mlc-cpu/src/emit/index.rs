@@ -303,7 +303,7 @@ impl Emit<'_, '_> {
             let v = match atom {
                 Atom::Axis(a) => {
                     if self.vec_axis == Some(a.ix()) {
-                        constant = constant.wrapping_add(coef.wrapping_mul(lane as i64));
+                        constant = constant.wrapping_add(coef.wrapping_mul(lane as i64 + self.lane_shift));
                     }
                     self.axis(a.ix())
                 }

@@ -26,7 +26,10 @@ mod tiles;
 mod value;
 
 use cranelift::codegen::ir::condcodes::IntCC;
-use cranelift::codegen::ir::{InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Value, types};
+use cranelift::codegen::ir::{
+    AbiParam, ExtFuncData, ExternalName, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind,
+    Type, UserExternalName, Value, types,
+};
 use cranelift::frontend::FunctionBuilder;
 use mlc_ir::loops::body::index_data;
 use mlc_ir::loops::{Analysis, Arg, ExprId, ExprOp, Index, LoopBody, Scatter, Tail};
@@ -34,6 +37,7 @@ use mlc_runtime::exec::ScratchNeed;
 
 use crate::features::CpuFeatures;
 use crate::schedule::{Part, Schedule};
+use crate::symbols::Symbol;
 
 pub use domain::stores_once_a_row;
 pub use value::{LANES, Val};
@@ -46,7 +50,7 @@ pub enum Work<'a> {
 }
 
 /// How much one function needs and offers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Needs {
     /// Bytes of working memory: of the call, and of each thread.
     pub scratch: ScratchNeed,
@@ -87,6 +91,10 @@ pub struct Emit<'a, 'b> {
     /// Where each axis stands; of the vector axis, lane 0.
     axes: Vec<Option<Value>>,
     pub vec_axis: Option<usize>,
+    /// How many elements the current four are after those that the vector axis stands at.
+    lane_shift: i64,
+    /// Row buffers of expressions.
+    buffers: Vec<Option<tiles::Buffer>>,
     /// Values known at this point of the code.
     memo: Vec<Option<Val>>,
     trail: Vec<usize>,
@@ -162,6 +170,8 @@ pub fn function(
         need: ScratchNeed::default(),
         axes: vec![None; body.axes().count()],
         vec_axis: None,
+        lane_shift: 0,
+        buffers: vec![None; body.exprs.len()],
         memo: vec![None; body.exprs.len()],
         trail: Vec::new(),
         accs: vec![None; body.reds.len()],
@@ -255,7 +265,7 @@ impl Emit<'_, '_> {
         if self.vec_axis != Some(a) {
             return Val::One(at);
         }
-        Val::Lanes(std::array::from_fn(|k| if k == 0 { at } else { self.b.ins().iadd_imm_s(at, k as i64) }))
+        Val::Lanes(std::array::from_fn(|k| self.b.ins().iadd_imm_s(at, self.lane_shift + k as i64)))
     }
 
     /// Where an axis stands: an i64.
@@ -344,6 +354,21 @@ impl Emit<'_, '_> {
         }
         let to = self.imm(hi as i64);
         self.repeat(from, to, step as i64, body);
+    }
+
+    /// Calls a symbol; parameters have the types of the values.
+    pub fn call(&mut self, symbol: Symbol, args: &[Value], result: Option<Type>) -> Option<Value> {
+        let mut signature = Signature::new(self.b.func.signature.call_conv);
+        let types = args.iter().map(|&a| AbiParam::new(self.b.func.dfg.value_type(a)));
+        signature.params = types.collect();
+        signature.returns.extend(result.map(AbiParam::new));
+        let signature = self.b.import_signature(signature);
+        let name = UserExternalName { namespace: 0, index: symbol.number() };
+        let name = ExternalName::user(self.b.func.declare_imported_user_function(name));
+        let callee = ExtFuncData { name, signature, colocated: false, patchable: false };
+        let callee = self.b.import_function(callee);
+        let call = self.b.ins().call(callee, args);
+        self.b.inst_results(call).first().copied()
     }
 
     /// Working memory on the stack, 16-byte aligned.

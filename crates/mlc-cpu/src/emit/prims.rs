@@ -112,14 +112,17 @@ impl Emit<'_, '_> {
         }
     }
 
-    /// `(a cc b or a != a) ? a : b`
+    /// `(a cc b or a != a) ? a : b`, with `cc` one of less and greater than.
     fn float_select(&mut self, cc: FloatCC, a: Value, b: Value) -> Value {
-        let better = self.b.ins().fcmp(cc, a, b);
         let nan = self.b.ins().fcmp(FloatCC::Unordered, a, a);
-        let c = self.b.ins().bor(better, nan);
+        // In vectors this is the form of the machine's own minimum and maximum.
+        let (x, y) = if cc == FloatCC::LessThan { (a, b) } else { (b, a) };
+        let better = self.b.ins().fcmp(FloatCC::LessThan, x, y);
         if self.b.func.dfg.value_type(a).is_vector() {
-            self.pick(c, a, b)
+            let v = self.pick(better, a, b);
+            self.pick(nan, a, v)
         } else {
+            let c = self.b.ins().bor(better, nan);
             self.b.ins().select(c, a, b)
         }
     }

@@ -8,6 +8,7 @@ use mlc_ir::DType;
 use mlc_ir::loops::{ExprId, Lit, RedOp};
 
 use super::domain::{Bounds, Walk};
+use super::tiles::Sink;
 use super::value::{Val, reg};
 use super::{Emit, LANES};
 
@@ -58,20 +59,42 @@ impl Emit<'_, '_> {
         if count == 0 {
             return partials;
         }
-        let roots: Vec<ExprId> = reds.clone().map(|j| body.reds[j].value).collect();
-        let needed = self.closure(roots.iter().copied());
+        let values: Vec<ExprId> = reds.clone().map(|j| body.reds[j].value).collect();
+        let needed = self.closure(values.iter().copied());
         // A vector must not straddle lane 255.
         let last = body.cols.last().map_or(1, |a| a.extent);
         let aligned = count <= WIDTH || body.cols.len() == 1 || last.is_multiple_of(LANES as u64);
         let vector = aligned && self.prefers_vector(&needed);
-        let walk = Walk { axes: axes.clone(), bounds, vector, needed: &needed, roots: &roots, done };
+        let tiles = self.takes_tiles(vector);
+        let by_tile = |e: &Self, p: &Partial| tiles && e.reduces_tiles(p.op, p.acc);
+        let sink = |(p, &value): (&Partial, &ExprId)| Sink { value, op: p.op, to: p.lanes, by_column: false };
+        let taken = partials.iter().zip(&values).filter(|(p, _)| by_tile(self, p));
+        let sinks: Vec<Sink> = taken.map(sink).collect();
+        let rest = partials.iter().zip(&values).filter(|(p, _)| !by_tile(self, p));
+        let rest: Vec<(&Partial, ExprId)> = rest.map(|(p, v)| (p, *v)).collect();
+        let roots: Vec<ExprId> = rest.iter().map(|r| r.1).collect();
+        let after = |e: &mut Emit<'_, '_>, end: Value| e.end_of_block(&partials, end, count);
+        let walk = Walk {
+            bounds,
+            vector,
+            roots: &roots,
+            done,
+            tiles,
+            sinks: &sinks,
+            after_tile: if tiles { Some(&after) } else { None },
+            ..Walk::over(axes.clone(), &needed)
+        };
         self.walk(&walk, &|e| {
             let at = e.linear(axes.clone());
-            for (p, j) in partials.iter().zip(reds.clone()) {
-                let v = e.value(body.reds[j].value);
+            for (p, value) in &rest {
+                let v = e.value(*value);
                 e.accumulate(p, v, at);
             }
-            e.end_of_block(&partials, at, count);
+            if !tiles {
+                let step = if e.vec_axis.is_some() { LANES as i64 } else { 1 };
+                let next = e.b.ins().iadd_imm_s(at, step);
+                e.end_of_block(&partials, next, count);
+            }
         });
         partials
     }
@@ -160,13 +183,11 @@ impl Emit<'_, '_> {
         }
     }
 
-    /// After each 4096 elements: folds the lanes and hands the block's result on.
-    fn end_of_block(&mut self, partials: &[Partial], at: Value, count: u64) {
+    /// After each 4096 elements: folds the lanes and hands the block's result on. `next` elements are over.
+    fn end_of_block(&mut self, partials: &[Partial], next: Value, count: u64) {
         if count <= BLOCK || partials.iter().all(|p| p.blocks.is_none()) {
             return;
         }
-        let step = if self.vec_axis.is_some() { LANES as i64 } else { 1 };
-        let next = self.b.ins().iadd_imm_s(at, step);
         let rest = self.b.ins().band_imm_u(next, BLOCK as i64 - 1);
         let over = self.b.ins().icmp_imm_s(IntCC::Equal, rest, 0);
         let vec_axis = self.vec_axis.take();
@@ -181,6 +202,12 @@ impl Emit<'_, '_> {
     /// Folds the lanes into the first, by halves.
     fn fold(&mut self, p: &Partial) -> Value {
         let dtype = slot_dtype(p.acc);
+        if p.acc == DType::F32
+            && p.width >= LANES as u64
+            && let Some(v) = self.call_fold(p.op, p.lanes, p.width)
+        {
+            return v;
+        }
         let mut w = p.width / 2;
         while w >= 1 {
             let far = w * dtype.size() as u64;

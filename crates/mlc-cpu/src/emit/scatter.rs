@@ -75,8 +75,8 @@ impl Emit<'_, '_> {
         let needed = self.closure(roots.iter().copied());
         self.emit_level(0, &needed, 0);
         let vector = self.prefers_vector(&needed);
-        let walk =
-            Walk { axes: 0..body.axes().count(), bounds, vector, needed: &needed, roots: &roots, done: 0 };
+        let axes = 0..body.axes().count();
+        let walk = Walk { bounds, vector, roots: &roots, ..Walk::over(axes, &needed) };
         let site = self.sites.end;
         self.walk(&walk, &|e| {
             let v = e.value(s.value);

@@ -8,10 +8,11 @@
 use cranelift::codegen::ir::condcodes::IntCC;
 use cranelift::codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 use mlc_ir::DType;
-use mlc_ir::loops::{LoopBody, Prim, RedOp, Tail};
+use mlc_ir::loops::{ExprId, LoopBody, Prim, RedOp, Tail};
 
 use super::domain::{Bounds, Walk};
 use super::reduce::{set_bits, slot_dtype};
+use super::tiles::Sink;
 use super::value::Val;
 use super::{Emit, LANES};
 use crate::schedule::{RUN, tail_len};
@@ -25,6 +26,16 @@ struct One<'a> {
     run: Value,
     /// Bytes from one array to the next.
     stride: u64,
+}
+
+impl One<'_> {
+    fn is_col(&self) -> bool {
+        matches!(self.tail, Tail::Col { .. })
+    }
+
+    fn takes_tiles(&self, e: &Emit<'_, '_>) -> bool {
+        self.is_col() && e.reduces_tiles(self.op, self.acc)
+    }
 }
 
 /// The working memory of one tail.
@@ -96,9 +107,24 @@ impl<'a> Tails<'a> {
         }
     }
 
+    /// The tails that whole tiles go to.
+    pub fn sinks(&self, e: &Emit<'_, '_>) -> Vec<Sink> {
+        let by_tile = self.ones.iter().filter(|t| t.takes_tiles(e));
+        by_tile.map(|t| Sink { value: t.tail.value(), op: t.op, to: t.run, by_column: true }).collect()
+    }
+
+    /// What the other tails read in the columns' loop, which goes in tiles or does not.
+    pub fn elements(&self, e: &Emit<'_, '_>, tiles: bool) -> Vec<ExprId> {
+        let here = self.ones.iter().filter(|t| t.is_col() && !(tiles && t.takes_tiles(e)));
+        here.map(|t| t.tail.value()).collect()
+    }
+
     /// One element, or four, in the columns' loop.
-    pub fn element(&self, e: &mut Emit<'_, '_>) {
-        for t in self.ones.iter().filter(|t| matches!(t.tail, Tail::Col { .. })) {
+    pub fn element(&self, e: &mut Emit<'_, '_>, tiles: bool) {
+        for t in self.ones.iter().filter(|t| t.is_col()) {
+            if tiles && t.takes_tiles(e) {
+                continue;
+            }
             let first = e.body.rows.len();
             let column = e.linear(first..first + e.body.cols.len());
             let v = e.value(t.tail.value());
@@ -157,8 +183,7 @@ impl<'a> Tails<'a> {
             };
             let vector =
                 !t.op.is_arg() && !axes.is_empty() && e.body.cols.last().is_some_and(|a| a.extent >= 4);
-            let walk =
-                Walk { axes: axes.clone(), bounds: None, vector, needed: &needed, roots: &[], done: 0 };
+            let walk = Walk { vector, ..Walk::over(axes.clone(), &needed) };
             if axes.is_empty() || t.count > 0 {
                 e.walk(&walk, &|e| {
                     let column = e.linear(axes.clone());

@@ -1,26 +1,34 @@
-//! Functions a tile at a time. The innermost loop goes over tiles of 256 elements; in each, the operands of the
-//! functions are computed into slots on the stack, precompiled code ([`crate::tile`]) replaces them by the
-//! functions' values, and the last pass over the tile reads those.
+//! Loops a tile at a time. The innermost loop goes over tiles of 256 elements; what precompiled code
+//! ([`crate::tile`]) does better than four lanes at once is done by calls on whole tiles: functions, and reductions of
+//! f32. Between the calls, passes over the tile evaluate what they need into slots on the stack, and the last
+//! pass does the rest.
 //!
 //! ```text
 //! for i { y[i] = exp(x[i] - m) * c }
 //!     ->  for tile { for i { slot[i] = x[i] - m };  exp(slot);  for i { y[i] = slot[i] * c } }
 //! ```
-//! A function of another's value takes a pass of its own. The same operations on the same elements: only the
-//! vector width differs, which does not show.
+//! A function of another's value takes a pass of its own. Operands that lie in memory as they are need none. Values
+//! of functions that several sweeps over a row use stay in a buffer as long as the row, if that fits the first
+//! cache. The same operations on the same elements: only the vector width differs, which does not show.
 
 use cranelift::codegen::ir::condcodes::IntCC;
-use cranelift::codegen::ir::{AbiParam, InstBuilder, Signature, Value, types};
+use cranelift::codegen::ir::{InstBuilder, Value, types};
 use mlc_ir::DType;
-use mlc_ir::loops::{ExprId, ExprOp, Func};
+use mlc_ir::loops::{AxisId, ExprId, ExprOp, Func, Prim, RedOp};
 
 use super::Emit;
 use super::domain::Walk;
 use super::value::Val;
+use crate::features::Level;
+use crate::symbols::Symbol;
 use crate::tile::{self, TILE};
 
 /// Slots that one loop may use: 16 KiB.
 const MAX_SLOTS: usize = 16;
+/// Bytes of row buffers.
+const MAX_BUFFERS: u64 = 24 << 10;
+/// Shortest innermost loop that goes in tiles.
+pub const TILE_MIN: u64 = 64;
 
 /// A function call that works on tiles.
 pub struct TileCall {
@@ -31,21 +39,95 @@ pub struct TileCall {
     pass: usize,
 }
 
+/// A reduction that takes whole tiles.
+pub struct Sink {
+    pub value: ExprId,
+    pub op: RedOp,
+    /// Partial results, f32.
+    pub to: Value,
+    /// One for each column, not the same lanes for each tile.
+    pub by_column: bool,
+}
+
+/// The row's values of an expression.
+#[derive(Clone, Copy)]
+pub struct Buffer {
+    base: Value,
+    /// An earlier sweep has computed them.
+    full: bool,
+}
+
+/// What one pass over a tile knows.
+struct Part {
+    axis: usize,
+    start: Value,
+    end: Value,
+    /// Expressions that are there, with the addresses of their tiles.
+    known: Vec<(usize, Value)>,
+    done: usize,
+}
+
 impl Emit<'_, '_> {
-    /// The innermost functions that have precompiled code.
+    /// Whether the innermost loop of a sweep over the columns goes in tiles, which reductions then may take.
+    pub fn takes_tiles(&self, vector: bool) -> bool {
+        let [axis] = &self.body.cols[..] else { return false };
+        vector && axis.extent >= TILE_MIN && self.cpu.level > Level::Portable
+    }
+
+    /// Whether precompiled code reduces this.
+    pub fn reduces_tiles(&self, op: RedOp, acc: DType) -> bool {
+        acc == DType::F32 && tile::reduction(op, self.cpu.level).is_some()
+    }
+
+    /// Buffers for the values of functions that more than one sweep of a row needs; `sweeps` are their roots.
+    pub fn keep_rows(&mut self, sweeps: &[Vec<ExprId>]) {
+        let [axis] = &self.body.cols[..] else { return };
+        let row = 4 * axis.extent.next_multiple_of(TILE as u64);
+        if axis.extent < TILE_MIN {
+            return;
+        }
+        let last = self.body.axes().count();
+        let needed: Vec<Vec<bool>> = sweeps.iter().map(|s| self.closure(s.iter().copied())).collect();
+        let mut room = MAX_BUFFERS;
+        for (i, e) in self.body.exprs.iter().enumerate() {
+            let ExprOp::Fn(func, _) = &e.op else { continue };
+            let users = needed.iter().filter(|n| n[i]).count();
+            let tiled = self.level[i] == last
+                && is_small_float(e.dtype)
+                && tile::code(*func, self.cpu.level).is_some();
+            if users > 1 && tiled && row <= room {
+                room -= row;
+                self.buffers[i] = Some(Buffer { base: self.slot(row as u32), full: false });
+            }
+        }
+    }
+
+    /// Forgets what the buffers hold: another row begins.
+    pub fn forget_rows(&mut self) {
+        self.buffers.iter_mut().flatten().for_each(|b| b.full = false);
+    }
+
+    /// The innermost functions that have precompiled code and must be computed.
     pub fn tile_calls(&self, walk: &Walk<'_>, axis: usize) -> Vec<TileCall> {
         let body = self.body;
         let mut calls: Vec<TileCall> = Vec::new();
         let mut slots = 0;
         // For each expression: in which pass its value can be known.
         let mut pass = vec![0; body.exprs.len()];
+        let full = |i: usize| self.buffers[i].is_some_and(|b| b.full);
+        let reached = self.closure_up_to(
+            walk.roots.iter().copied().chain(walk.sinks.iter().map(|s| s.value)),
+            &(0..body.exprs.len()).filter(|&i| full(i)).collect::<Vec<_>>(),
+        );
         for (i, e) in body.exprs.iter().enumerate() {
+            if full(i) {
+                continue;
+            }
             pass[i] = e.operands().iter().map(|o| pass[o.ix()]).max().unwrap_or(0);
-            let here = walk.needed[i] && self.level[i] == 1 + axis && self.stage[i] as usize <= walk.done;
-            let small = matches!(e.dtype, DType::F32 | DType::F16 | DType::BF16);
+            let here = reached[i] && self.level[i] == 1 + axis && self.stage[i] as usize <= walk.done;
             let ExprOp::Fn(func, args) = &e.op else { continue };
             if here
-                && small
+                && is_small_float(e.dtype)
                 && tile::code(*func, self.cpu.level).is_some()
                 && self.memo[i].is_none()
                 && slots + args.len() <= MAX_SLOTS
@@ -64,83 +146,178 @@ impl Emit<'_, '_> {
         walk: &Walk<'_>,
         axis: usize,
         calls: &[TileCall],
-        lo: Value,
-        hi: Value,
+        (lo, hi): (Value, Value),
         leaf: &dyn Fn(&mut Self),
     ) {
         let bytes = 4 * TILE as u32;
         let slots: Vec<Vec<Value>> =
             calls.iter().map(|c| c.args.iter().map(|_| self.slot(bytes)).collect()).collect();
-        let passes = calls.iter().map(|c| c.pass + 1).max().unwrap_or(0);
+        let sink_slots: Vec<Value> = walk.sinks.iter().map(|_| self.slot(bytes)).collect();
         let any = self.b.ins().icmp(IntCC::SignedLessThan, lo, hi);
         self.only_if(any, |e| {
             e.repeat(lo, hi, TILE as i64, |e, start| {
                 let end = e.b.ins().iadd_imm_s(start, TILE as i64);
                 let past = e.b.ins().icmp(IntCC::SignedGreaterThan, end, hi);
                 let end = e.b.ins().select(past, hi, end);
-                let known = |pass: usize| -> Vec<usize> {
-                    (0..calls.len()).filter(|&c| calls[c].pass < pass).collect()
-                };
-                for pass in 0..passes {
-                    let now: Vec<usize> = (0..calls.len()).filter(|&c| calls[c].pass == pass).collect();
-                    let roots: Vec<ExprId> = now.iter().flat_map(|&c| calls[c].args.clone()).collect();
-                    let part = Part { calls, slots: &slots, known: known(pass), roots: &roots, axis, start };
-                    e.tile_pass(walk, &part, end, &|e| {
-                        for &c in &now {
-                            for (&arg, &slot) in calls[c].args.iter().zip(&slots[c]) {
-                                let v = e.value(arg);
-                                e.put_in_tile(&part, slot, v);
-                            }
-                        }
-                    });
-                    let count = e.b.ins().isub(end, start);
-                    for &c in &now {
-                        e.call_tile(calls[c].func, &slots[c], count);
-                    }
+                e.tile(walk, axis, calls, &slots, &sink_slots, (start, end), leaf);
+                if let Some(after) = walk.after_tile {
+                    after(e, end);
                 }
-                let known = known(passes);
-                let part = Part { calls, slots: &slots, known, roots: walk.roots, axis, start };
-                e.tile_pass(walk, &part, end, leaf);
             });
+        });
+        for c in calls {
+            if let Some(buffer) = &mut self.buffers[c.expr] {
+                buffer.full = true;
+            }
+        }
+    }
+
+    /// One tile: passes and calls in turn, then reductions, then the last pass.
+    #[expect(clippy::too_many_arguments, reason = "the loop's state, used once")]
+    fn tile(
+        &mut self,
+        walk: &Walk<'_>,
+        axis: usize,
+        calls: &[TileCall],
+        slots: &[Vec<Value>],
+        sink_slots: &[Value],
+        (start, end): (Value, Value),
+        leaf: &dyn Fn(&mut Self),
+    ) {
+        let count = self.b.ins().isub(end, start);
+        let done = walk.done;
+        let mut part = Part { axis, start, end, known: Vec::new(), done };
+        for i in 0..self.buffers.len() {
+            if let Some(Buffer { base, full: true }) = self.buffers[i] {
+                let at = self.tile_of(base, start);
+                part.known.push((i, at));
+            }
+        }
+        let passes = calls.iter().map(|c| c.pass + 1).max().unwrap_or(0);
+        for pass in 0..passes {
+            let now: Vec<usize> = (0..calls.len()).filter(|&c| calls[c].pass == pass).collect();
+            // Operands that must be evaluated, each with its slot.
+            let mut fill: Vec<(ExprId, Value)> = Vec::new();
+            let mut operands: Vec<Vec<Value>> = Vec::new();
+            for &c in &now {
+                let mut places = Vec::new();
+                for (&arg, &slot) in calls[c].args.iter().zip(&slots[c]) {
+                    let place = self.tile_in_memory(&part, arg).unwrap_or_else(|| {
+                        fill.push((arg, slot));
+                        slot
+                    });
+                    places.push(place);
+                }
+                operands.push(places);
+            }
+            self.fill_slots(&part, &fill);
+            for (&c, places) in now.iter().zip(&operands) {
+                let to = match self.buffers[calls[c].expr] {
+                    Some(buffer) => self.tile_of(buffer.base, start),
+                    None => slots[c][0],
+                };
+                self.call_function(calls[c].func, to, places, count);
+                part.known.push((calls[c].expr, to));
+            }
+        }
+        // Reductions of what lies in memory need no pass.
+        let mut fill: Vec<(ExprId, Value)> = Vec::new();
+        let mut ready: Vec<(usize, Value)> = Vec::new();
+        for (i, s) in walk.sinks.iter().enumerate() {
+            let place = self.tile_in_memory(&part, s.value).unwrap_or_else(|| {
+                fill.push((s.value, sink_slots[i]));
+                sink_slots[i]
+            });
+            ready.push((i, place));
+        }
+        let roots: Vec<ExprId> = walk.roots.iter().copied().chain(fill.iter().map(|f| f.0)).collect();
+        if !roots.is_empty() {
+            self.tile_pass(&part, &roots, &|e, part| {
+                for &(value, slot) in &fill {
+                    let v = e.value(value);
+                    e.put_in_tile(part, slot, v);
+                }
+                leaf(e);
+            });
+        }
+        for (i, from) in ready {
+            let sink = &walk.sinks[i];
+            let to = if sink.by_column { self.tile_of(sink.to, start) } else { sink.to };
+            self.call_combine(sink.op, to, from, count);
+        }
+    }
+
+    /// The tile of an array of f32 that begins at element `start`.
+    fn tile_of(&mut self, base: Value, start: Value) -> Value {
+        let offset = self.b.ins().ishl_imm_u(start, 2);
+        self.b.ins().iadd(base, offset)
+    }
+
+    /// Where the tile of an expression lies: known already, or an argument's elements one after another.
+    fn tile_in_memory(&mut self, part: &Part, e: ExprId) -> Option<Value> {
+        let expr = self.body.expr(e);
+        if expr.dtype != DType::F32 {
+            return None;
+        }
+        if let Some(&(_, at)) = part.known.iter().find(|k| k.0 == e.ix()) {
+            return Some(at);
+        }
+        let ExprOp::Load(load) = &expr.op else { return None };
+        let contiguous = load.index.is_affine() && load.index.coef(AxisId(part.axis as u32)) == 1;
+        if load.guard.is_some() || !contiguous {
+            return None;
+        }
+        self.axes[part.axis] = Some(part.start);
+        let at = self.address(load.arg, DType::F32, &load.index, 0, 0);
+        self.axes[part.axis] = None;
+        Some(at)
+    }
+
+    fn fill_slots(&mut self, part: &Part, fill: &[(ExprId, Value)]) {
+        if fill.is_empty() {
+            return;
+        }
+        let roots: Vec<ExprId> = fill.iter().map(|f| f.0).collect();
+        self.tile_pass(part, &roots, &|e, part| {
+            for &(value, slot) in fill {
+                let v = e.value(value);
+                e.put_in_tile(part, slot, v);
+            }
         });
     }
 
     /// One pass over a tile.
-    fn tile_pass(&mut self, walk: &Walk<'_>, part: &Part<'_>, end: Value, leaf: &dyn Fn(&mut Self)) {
-        let known: Vec<usize> = part.known.iter().map(|&c| part.calls[c].expr).collect();
-        let needed = self.closure_up_to(part.roots.iter().copied(), &known);
+    fn tile_pass(&mut self, part: &Part, roots: &[ExprId], leaf: &dyn Fn(&mut Self, &Part)) {
+        let known: Vec<usize> = part.known.iter().map(|k| k.0).collect();
+        let needed = self.closure_up_to(roots.iter().copied(), &known);
+        let unroll = self.unroll(&needed, 1 + part.axis, &known);
         let inside = |e: &mut Self, i: Value| {
             e.axes[part.axis] = Some(i);
-            for &c in &part.known {
-                let v = e.take_from_tile(part, part.slots[c][0]);
-                let expr = part.calls[c].expr;
+            for &(expr, at) in part.known.iter().filter(|k| needed[k.0]) {
+                let v = e.take_from_tile(part, at);
                 // Computed in f32; smaller floats round once more.
                 let dtype = e.body.exprs[expr].dtype;
-                let v = e.prim(mlc_ir::loops::Prim::Cast, DType::F32, dtype, &[v]);
+                let v = e.prim(Prim::Cast, DType::F32, dtype, &[v]);
                 e.memo[expr] = Some(v);
                 e.trail.push(expr);
             }
-            e.emit_level(1 + part.axis, &needed, walk.done);
-            leaf(e);
+            e.emit_level(1 + part.axis, &needed, part.done);
+            leaf(e, part);
             e.axes[part.axis] = None;
         };
-        let in_lanes = |e: &mut Self, i: Value| {
-            e.vec_axis = Some(part.axis);
-            inside(e, i);
-            e.vec_axis = None;
-        };
-        self.in_fours(part.start, end, in_lanes, inside);
+        self.in_groups(part.axis, part.start, part.end, unroll, &inside);
     }
 
-    fn tile_place(&mut self, part: &Part<'_>, slot: Value) -> Value {
+    fn tile_place(&mut self, part: &Part, tile: Value) -> Value {
         let i = self.axis(part.axis);
         let at = self.b.ins().isub(i, part.start);
         let offset = self.b.ins().ishl_imm_u(at, 2);
-        self.b.ins().iadd(slot, offset)
+        let place = self.b.ins().iadd(tile, offset);
+        self.b.ins().iadd_imm_s(place, 4 * self.lane_shift)
     }
 
-    fn put_in_tile(&mut self, part: &Part<'_>, slot: Value, v: Val) {
-        let place = self.tile_place(part, slot);
+    fn put_in_tile(&mut self, part: &Part, tile: Value, v: Val) {
+        let place = self.tile_place(part, tile);
         if self.vec_axis.is_some() {
             self.store_contiguous(DType::F32, v, place);
         } else {
@@ -149,8 +326,8 @@ impl Emit<'_, '_> {
         }
     }
 
-    fn take_from_tile(&mut self, part: &Part<'_>, slot: Value) -> Val {
-        let place = self.tile_place(part, slot);
+    fn take_from_tile(&mut self, part: &Part, tile: Value) -> Val {
+        let place = self.tile_place(part, tile);
         if self.vec_axis.is_some() {
             self.load_contiguous(DType::F32, place)
         } else {
@@ -158,25 +335,25 @@ impl Emit<'_, '_> {
         }
     }
 
-    /// Replaces the first slot by the function of the slots.
-    fn call_tile(&mut self, func: Func, slots: &[Value], count: Value) {
-        let Some(code) = tile::code(func, self.cpu.level) else { return };
-        let mut signature = Signature::new(self.b.func.signature.call_conv);
-        signature.params = vec![AbiParam::new(types::I64); 4];
-        let signature = self.b.import_signature(signature);
-        let code = self.imm(code as usize as i64);
-        let second = slots.get(1).copied().unwrap_or(slots[0]);
-        self.b.ins().call_indirect(signature, code, &[slots[0], slots[0], second, count]);
+    /// `to[i] = func(args[i]..)`
+    fn call_function(&mut self, func: Func, to: Value, args: &[Value], count: Value) {
+        let second = args.get(1).copied().unwrap_or(args[0]);
+        self.call(Symbol::Tile(func), &[to, args[0], second, count], None);
+    }
+
+    /// `to[i] = op(to[i], from[i])`
+    fn call_combine(&mut self, op: RedOp, to: Value, from: Value, count: Value) {
+        self.call(Symbol::Combine(op), &[to, from, count], None);
+    }
+
+    /// Folds lanes of f32 into one value, if precompiled code does that.
+    pub fn call_fold(&mut self, op: RedOp, lanes: Value, width: u64) -> Option<Value> {
+        tile::reduction(op, self.cpu.level)?;
+        let width = self.imm(width as i64);
+        self.call(Symbol::Fold(op), &[lanes, width], Some(types::F32))
     }
 }
 
-/// What one pass over a tile knows and computes.
-struct Part<'p> {
-    calls: &'p [TileCall],
-    slots: &'p [Vec<Value>],
-    /// Calls whose values are there.
-    known: Vec<usize>,
-    roots: &'p [ExprId],
-    axis: usize,
-    start: Value,
+fn is_small_float(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
 }

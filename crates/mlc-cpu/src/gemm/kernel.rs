@@ -16,7 +16,8 @@ use super::operand::{self, View, Which};
 use super::run::Run;
 use super::{epilogue, with_type};
 use crate::features::{CpuFeatures, Level};
-use crate::jit::{Function, Unit};
+use crate::jit::Unit;
+use crate::store::Function;
 
 /// A contraction taken apart: where its operands are, how it is cut, and the functions to compile.
 #[derive(Debug, Clone)]

@@ -12,8 +12,8 @@ use super::operand::View;
 use super::tile::{CHUNK, Fill, Source, Tile};
 use super::{Matrix, MatrixMut};
 use crate::features::CpuFeatures;
-use crate::jit::Function;
 use crate::kernel::call;
+use crate::store::Function;
 
 /// A run of some chunks.
 pub struct Run<'k, T: Element> {

@@ -3,9 +3,10 @@
 
 use mlc_ir::DType;
 use mlc_ir::loops::{Arg, ExprOp, Func, LoopBody, Prim};
+use serde::{Deserialize, Serialize};
 
 /// Times in picoseconds for an element of vector code in the first cache, measured on one core.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Costs {
     /// A primitive that vectors do in one or two instructions.
     pub cheap: u64,

@@ -31,7 +31,7 @@ const MAX_PARTIALS: u64 = 32;
 const COLUMN_STEP: u64 = 256;
 
 /// What one function does of a kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub enum Part {
     /// All of it, in one chunk.
     #[default]

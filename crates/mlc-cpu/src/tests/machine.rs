@@ -46,7 +46,7 @@ fn modules_come_and_go() {
     for _ in 0..20 {
         let backend = CpuBackend::new(CpuOptions::new(CpuFeatures::detect(), false));
         let (made, stats) = backend.kernels(&kernels).unwrap();
-        assert_eq!((made.len(), stats.kernels), (19, 19));
+        assert_eq!((made.len(), stats.functions), (19, 19));
         assert!(stats.code_bytes > 0 && stats.times.len() == 19);
         drop(made);
     }

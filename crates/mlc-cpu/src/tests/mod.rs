@@ -1,7 +1,9 @@
 //! Bits: every kernel here runs in the loop interpreter and on every instruction set of the machine, and the
 //! results must be equal bit for bit (NaNs count as equal), faults included.
 
+mod code;
 mod contract;
+mod forms;
 mod loops;
 mod machine;
 mod plan;

@@ -118,7 +118,7 @@ fn ids(ids: [i32; N as usize]) -> Vec<u8> {
 fn sessions_share_code_and_state() {
     let plan = Arc::new(plan(Span::NONE));
     let code = backend().compile(plan.clone()).unwrap();
-    assert_eq!((code.stats().kernels, code.stats().shared), (3, 1));
+    assert_eq!((code.stats().functions, code.stats().shared), (3, 1));
     let state = Arc::new(StateStore::new(&plan, &backend()).unwrap());
     let table = plan.places[1];
     state.write(&plan, &table, &bytes(&[1.0, 2.0, 3.0, 4.0])).unwrap();

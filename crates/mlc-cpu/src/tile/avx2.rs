@@ -56,14 +56,20 @@ impl Arith for Avx2 {
             _mm256_andnot_ps(_mm256_set1_ps(-0.0), a)
         }
         fn max(&mut self, a: __m256, b: __m256) -> __m256 {
-            let better = _mm256_cmp_ps::<_CMP_GT_OQ>(a, b);
+            // The instruction takes the second operand unless the first is better.
             let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a);
-            _mm256_blendv_ps(b, a, _mm256_or_ps(better, nan))
+            _mm256_blendv_ps(_mm256_max_ps(a, b), a, nan)
         }
         fn min(&mut self, a: __m256, b: __m256) -> __m256 {
-            let better = _mm256_cmp_ps::<_CMP_LT_OQ>(a, b);
+            // The instruction takes the second operand unless the first is better.
             let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a);
-            _mm256_blendv_ps(b, a, _mm256_or_ps(better, nan))
+            _mm256_blendv_ps(_mm256_min_ps(a, b), a, nan)
+        }
+        fn at_most(&mut self, a: __m256, c: __m256) -> __m256 {
+            _mm256_min_ps(c, a)
+        }
+        fn at_least(&mut self, a: __m256, c: __m256) -> __m256 {
+            _mm256_max_ps(c, a)
         }
         fn rint(&mut self, a: __m256) -> __m256 {
             _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)

@@ -56,14 +56,20 @@ impl Arith for Avx512 {
             _mm512_andnot_ps(_mm512_set1_ps(-0.0), a)
         }
         fn max(&mut self, a: __m512, b: __m512) -> __m512 {
-            let better = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b);
+            // The instruction takes the second operand unless the first is better.
             let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
-            _mm512_mask_blend_ps(better | nan, b, a)
+            _mm512_mask_blend_ps(nan, _mm512_max_ps(a, b), a)
         }
         fn min(&mut self, a: __m512, b: __m512) -> __m512 {
-            let better = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b);
+            // The instruction takes the second operand unless the first is better.
             let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
-            _mm512_mask_blend_ps(better | nan, b, a)
+            _mm512_mask_blend_ps(nan, _mm512_min_ps(a, b), a)
+        }
+        fn at_most(&mut self, a: __m512, c: __m512) -> __m512 {
+            _mm512_min_ps(c, a)
+        }
+        fn at_least(&mut self, a: __m512, c: __m512) -> __m512 {
+            _mm512_max_ps(c, a)
         }
         fn rint(&mut self, a: __m512) -> __m512 {
             _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)

@@ -1,4 +1,4 @@
-//! Tile primitives: functions on up to 256 contiguous f32, precompiled for each level.
+//! Tile primitives: functions on up to 256 contiguous f32 and reductions of any number, precompiled for each level.
 //!
 //! They are the functions' one expansion with [`Arith`](mlc_ir::loops::functions::Arith) on the level's vectors: the
 //! same operations on each element as the interpreter does, so equal to it bit for bit. A last group that is not
@@ -9,8 +9,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
-use mlc_ir::loops::Func;
-use mlc_ir::loops::functions::{Arith, binary, unary};
+use mlc_ir::loops::functions::{Arith, Scalar32, binary, unary};
+use mlc_ir::loops::{Func, RedOp};
 
 use crate::features::Level;
 
@@ -28,6 +28,25 @@ pub fn code(f: Func, level: Level) -> Option<TileFn> {
         Level::Avx512 => avx512::code(f),
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => avx2::code(f),
+        Level::Portable => None,
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => None,
+    }
+}
+
+/// `dst[i] = op(dst[i], src[i])` for `i < n`.
+pub type CombineFn = unsafe extern "C" fn(dst: *mut f32, src: *const f32, n: u64);
+
+/// Folds `n` lanes, a power of two, by halves; they are changed on the way.
+pub type FoldFn = unsafe extern "C" fn(lanes: *mut f32, n: u64) -> f32;
+
+/// The code that reduces f32 by `op`, for a level that the machine has. As [`code`], none for the baseline.
+pub fn reduction(op: RedOp, level: Level) -> Option<(CombineFn, FoldFn)> {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => avx512::reduction(op),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => avx2::reduction(op),
         Level::Portable => None,
         #[cfg(not(target_arch = "x86_64"))]
         _ => None,
@@ -92,6 +111,63 @@ unsafe fn group<L: Lanes>(lanes: L, f: Func, two: bool, dst: *mut f32, a: *const
     }
 }
 
+/// One of the ops that [`reduction`] has.
+#[inline(always)]
+fn combine<A: Arith>(a: &mut A, op: RedOp, x: A::F, y: A::F) -> A::F {
+    match op {
+        RedOp::Max => a.max(x, y),
+        RedOp::Min => a.min(x, y),
+        RedOp::Prod => a.mul(x, y),
+        _ => a.add(x, y),
+    }
+}
+
+/// # Safety
+/// As [`CombineFn`]; the machine has the vectors' instruction set.
+#[inline(always)]
+unsafe fn combine_each<L: Lanes>(lanes: L, op: RedOp, dst: *mut f32, src: *const f32, n: u64) {
+    let (mut lanes, n) = (lanes, n as usize);
+    let full = n / L::COUNT * L::COUNT;
+    // SAFETY: the caller's promise; full groups and single elements are within n.
+    unsafe {
+        let mut i = 0;
+        while i < full {
+            let (x, y) = (lanes.load(dst.add(i)), lanes.load(src.add(i)));
+            let v = combine(&mut lanes, op, x, y);
+            lanes.store(v, dst.add(i));
+            i += L::COUNT;
+        }
+        for i in full..n {
+            *dst.add(i) = combine(&mut Scalar32, op, *dst.add(i), *src.add(i));
+        }
+    }
+}
+
+/// # Safety
+/// As [`FoldFn`]; the machine has the vectors' instruction set.
+#[inline(always)]
+unsafe fn fold<L: Lanes>(lanes: L, op: RedOp, at: *mut f32, n: u64) -> f32 {
+    let (mut lanes, mut half) = (lanes, n as usize / 2);
+    // SAFETY: the caller's promise: both halves are within n.
+    unsafe {
+        while half >= L::COUNT {
+            for i in (0..half).step_by(L::COUNT) {
+                let (x, y) = (lanes.load(at.add(i)), lanes.load(at.add(half + i)));
+                let v = combine(&mut lanes, op, x, y);
+                lanes.store(v, at.add(i));
+            }
+            half /= 2;
+        }
+        while half >= 1 {
+            for i in 0..half {
+                *at.add(i) = combine(&mut Scalar32, op, *at.add(i), *at.add(half + i));
+            }
+            half /= 2;
+        }
+        *at
+    }
+}
+
 /// The table of functions, and an extern function for each of its rows.
 macro_rules! tile_functions {
     ($lanes:expr, $feature:literal) => {
@@ -108,9 +184,45 @@ macro_rules! tile_functions {
         }
 
         $($crate::tile::tile_function!($lanes, $feature, $name $func);)*
+
+        $crate::tile::tile_reductions!($lanes, $feature, sum Sum, product Prod, largest Max, smallest Min);
     };
 }
 use tile_functions;
+
+macro_rules! tile_reductions {
+    ($lanes:expr, $feature:literal, $($name:ident $op:ident),*) => {
+        pub fn reduction(
+            op: mlc_ir::loops::RedOp,
+        ) -> Option<($crate::tile::CombineFn, $crate::tile::FoldFn)> {
+            Some(match op {
+                $(mlc_ir::loops::RedOp::$op => ($name::combine, $name::fold),)*
+                _ => return None,
+            })
+        }
+
+        $(mod $name {
+            use super::*;
+
+            /// # Safety
+            /// As [`CombineFn`](crate::tile::CombineFn); the machine has the instruction set.
+            #[target_feature(enable = $feature)]
+            pub unsafe extern "C" fn combine(dst: *mut f32, src: *const f32, n: u64) {
+                // SAFETY: the caller's promise.
+                unsafe { crate::tile::combine_each($lanes, mlc_ir::loops::RedOp::$op, dst, src, n) }
+            }
+
+            /// # Safety
+            /// As [`FoldFn`](crate::tile::FoldFn); the machine has the instruction set.
+            #[target_feature(enable = $feature)]
+            pub unsafe extern "C" fn fold(lanes: *mut f32, n: u64) -> f32 {
+                // SAFETY: the caller's promise.
+                unsafe { crate::tile::fold($lanes, mlc_ir::loops::RedOp::$op, lanes, n) }
+            }
+        })*
+    };
+}
+use tile_reductions;
 
 macro_rules! tile_function {
     ($lanes:expr, $feature:literal, $name:ident $func:ident) => {
@@ -127,8 +239,6 @@ use tile_function;
 
 #[cfg(test)]
 mod tests {
-    use mlc_ir::loops::functions::Scalar32;
-
     use super::*;
     use crate::features::CpuFeatures;
 

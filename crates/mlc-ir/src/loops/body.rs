@@ -7,6 +7,7 @@
 //! Invariants: the verifier's L1-L11 and L15 ([`super::verify`]).
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::functions::Func;
@@ -23,12 +24,12 @@ super::id!(
     RedId, "acc");
 
 /// A domain axis. Every extent is known when a kernel exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Axis {
     pub extent: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct LoopBody {
     pub rows: Vec<Axis>,
     pub cols: Vec<Axis>,
@@ -38,7 +39,7 @@ pub struct LoopBody {
     pub stores: Vec<Store>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Expr {
     pub op: ExprOp,
     pub dtype: DType,
@@ -46,7 +47,7 @@ pub struct Expr {
     pub prov: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ExprOp {
     Load(Load),
     Const(Lit),
@@ -56,13 +57,13 @@ pub enum ExprOp {
     Acc(RedId),
     /// Contraction epilogues only: the finished dot product of this element.
     Product,
-    Prim(Prim, SmallVec<[ExprId; 3]>),
-    Fn(Func, SmallVec<[ExprId; 3]>),
+    Prim(Prim, #[serde(with = "crate::serial::small")] SmallVec<[ExprId; 3]>),
+    Fn(Func, #[serde(with = "crate::serial::small")] SmallVec<[ExprId; 3]>),
 }
 
 /// Reduces `value` over C to a scalar of the row, by the tree R4. The result has dtype `acc`, ArgMax and
 /// ArgMin have i64: the row-major position in C.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RowRed {
     pub value: ExprId,
     pub op: RedOp,
@@ -72,7 +73,7 @@ pub struct RowRed {
 }
 
 /// Reduces over R, by the tree R5. Nothing in the kernel reads the result. It is cast to the dtype of `out`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Tail {
     /// One result per column: `out[index]`, over column axes only.
     Col { value: ExprId, op: RedOp, acc: DType, out: ArgId, index: Index, prov: u32 },
@@ -82,7 +83,7 @@ pub enum Tail {
 
 /// `arg[index] = value` where the guard holds; each element is written once (L9). Without column axes in
 /// `index` the store happens once a row.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Store {
     pub arg: ArgId,
     pub index: Index,
@@ -91,7 +92,7 @@ pub struct Store {
     pub prov: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum RedOp {
     Sum,
     Prod,
@@ -249,6 +250,16 @@ pub fn index_data(index: &Index) -> SmallVec<[ExprId; 2]> {
 impl LoopBody {
     pub fn expr(&self, id: ExprId) -> &Expr {
         &self.exprs[id.ix()]
+    }
+
+    /// Forgets where things come from: only what computes stays.
+    pub fn clear_prov(&mut self) {
+        self.exprs.iter_mut().for_each(|e| e.prov = 0);
+        self.reds.iter_mut().for_each(|r| r.prov = 0);
+        self.stores.iter_mut().for_each(|s| s.prov = 0);
+        for Tail::Col { prov, .. } | Tail::RowScalar { prov, .. } in &mut self.tails {
+            *prov = 0;
+        }
     }
 
     /// Rows in the domain; 1 without row axes. Saturates.
@@ -458,7 +469,8 @@ impl BodyBuilder {
         self.push(ExprOp::Fn(f, args.into()), dtype)
     }
 
-    /// The value of an index as an i64 expression. `Data` atoms are not allowed in it.
+    /// The value of an index as an i64 expression. `Data` atoms are brought into bounds; faults are the
+    /// loads' to record.
     pub fn index_value(&mut self, index: &Index) -> ExprId {
         let mut sum = None;
         for (coef, atom) in &index.terms {
@@ -476,7 +488,7 @@ impl BodyBuilder {
                     }
                     v
                 }
-                Atom::Data(e, _) => self.cast(DType::I64, *e),
+                Atom::Data(e, bound) => self.in_bounds(*e, *bound),
             };
             if *coef != 1 {
                 let c = self.int(DType::I64, *coef);
@@ -495,6 +507,21 @@ impl BodyBuilder {
                 self.prim(Prim::Add, &[s, o])
             }
         }
+    }
+
+    /// A data-dependent index as [`super::Bound`] says.
+    fn in_bounds(&mut self, e: ExprId, bound: super::Bound) -> ExprId {
+        let mut v = self.cast(DType::I64, e);
+        let (zero, extent) = (self.int(DType::I64, 0), bound.extent as i64);
+        if bound.wrap {
+            let n = self.int(DType::I64, extent);
+            let moved = self.prim(Prim::Add, &[v, n]);
+            let negative = self.prim(Prim::Lt, &[v, zero]);
+            v = self.prim(Prim::Select, &[negative, moved, v]);
+        }
+        let last = self.int(DType::I64, extent - 1);
+        let v = self.prim(Prim::Max, &[v, zero]);
+        self.prim(Prim::Min, &[v, last])
     }
 
     /// `lo <= index < hi` as a guard.

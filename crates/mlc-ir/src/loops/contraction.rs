@@ -2,6 +2,8 @@
 //! then an epilogue over each product. A transpose is an index map of an operand; a convolution's operand is the
 //! unfolding map with guards.
 
+use serde::{Deserialize, Serialize};
+
 use super::body::{Analysis, Axis, Expr, ExprId, ExprOp, LoopBody};
 use super::index::{AxisId, Load};
 use crate::DType;
@@ -9,7 +11,7 @@ use crate::DType;
 /// Length of the chunks of k in the canonical order (R7).
 pub const KC: u64 = 256;
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Contraction {
     pub batch: Vec<Axis>,
     pub m: Vec<Axis>,
@@ -28,7 +30,7 @@ pub struct Contraction {
 
 /// A value over the contraction's axes, numbered batch, m, n, k. `exprs[value]` is usually a plain load; casts
 /// of narrower elements and other element-wise work may stand between.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Operand {
     pub exprs: Vec<Expr>,
     pub value: ExprId,
@@ -36,7 +38,7 @@ pub struct Operand {
 
 /// Whether the sum's order is fixed (R7, bit for bit on every device) or the back end's: then deterministic for one
 /// machine and plan, and named in the plan.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Rounding {
     #[default]
     Canonical,

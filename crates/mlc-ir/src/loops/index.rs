@@ -6,6 +6,7 @@
 //! Invariants of a canonical index ([`Index::plus_index`] and [`Index::scale`] keep them): no zero coefficient,
 //! no atom twice, atoms sorted.
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::body::ExprId;
@@ -13,7 +14,7 @@ use super::kernel::ArgId;
 use super::scalar::Lit;
 
 /// An axis of the domain: rows first, then columns (contractions: batch, m, n, k).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AxisId(pub u32);
 
 impl AxisId {
@@ -23,13 +24,14 @@ impl AxisId {
 }
 
 /// Element offset = `offset` + sum of coefficient * atom, in i64.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Index {
+    #[serde(with = "crate::serial::small")]
     pub terms: SmallVec<[(i64, Atom); 4]>,
     pub offset: i64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Atom {
     Axis(AxisId),
     /// `floor(of / div)`, then, if given, the floor remainder by `modulo`. Both are > 0.
@@ -45,7 +47,7 @@ pub enum Atom {
 /// What happens to a data-dependent index. With `wrap`, a negative index first has `extent` added (`x[-1]`).
 /// An index outside `[0, extent)` is then clamped into it *and* recorded as a fault
 /// ([`super::FaultRecord`]), so that memory is never touched out of bounds and no wrong row goes unnoticed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Bound {
     /// > 0.
     pub extent: u64,
@@ -54,7 +56,7 @@ pub struct Bound {
 
 /// Reads `arg[index]`. Where the guard is false, memory is not touched, no fault is recorded, and the value
 /// is `other`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Load {
     pub arg: ArgId,
     pub index: Index,

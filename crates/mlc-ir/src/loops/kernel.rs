@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mlc_diag::Span;
+use serde::{Deserialize, Serialize};
 
 use super::body::{Expr, ExprId, ExprOp, LoopBody, RedOp};
 use super::contraction::Contraction;
@@ -13,9 +14,10 @@ super::id!(
     /// An argument of one kernel.
     ArgId, "arg");
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Kernel {
     /// `[A-Za-z_][A-Za-z0-9_.]*`. Names are for people: they are not hashed and need not be unique.
+    #[serde(with = "crate::serial::shared")]
     pub name: Arc<str>,
     pub args: Vec<Arg>,
     pub kind: Kind,
@@ -23,9 +25,10 @@ pub struct Kernel {
     pub prov: Vec<Prov>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Arg {
     /// As a kernel's name; unique in the kernel. Not hashed.
+    #[serde(with = "crate::serial::shared")]
     pub name: Arc<str>,
     pub dtype: DType,
     /// Elements.
@@ -37,7 +40,7 @@ pub struct Arg {
     pub may_alias: Option<ArgId>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Mode {
     Read,
     /// Written without being read; every element, except where stores are guarded (L9).
@@ -51,7 +54,7 @@ impl Arg {
     }
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Kind {
     Loop(LoopBody),
     Contract(Contraction),
@@ -61,7 +64,7 @@ pub enum Kind {
 
 /// `dest[index] = op(dest[index], value)` for every element of the domain in row-major order where the guard
 /// holds (R8). The body has no reductions, tails or stores.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scatter {
     pub body: LoopBody,
     pub value: ExprId,
@@ -76,8 +79,16 @@ pub struct Scatter {
     pub prov: u32,
 }
 
+impl Scatter {
+    /// Forgets where things come from: only what computes stays.
+    pub fn clear_prov(&mut self) {
+        self.body.clear_prov();
+        self.prov = 0;
+    }
+}
+
 /// What a scatter's destinations hold first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Init {
     /// All bits zero: +0.
     Zero,
@@ -86,7 +97,7 @@ pub enum Init {
 
 /// `arg1[dst] = arg0[src]` over a row-major domain; both arguments have one dtype. Between devices if
 /// `transfer` says so; no other kind of kernel crosses devices.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CopyMap {
     pub src: Index,
     pub dst: Index,
@@ -95,10 +106,11 @@ pub struct CopyMap {
 }
 
 /// Where something comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Prov {
     pub span: Span,
     /// Scope path, `blocks.3.attn`.
+    #[serde(with = "crate::serial::shared")]
     pub scope: Arc<str>,
     /// Graph node.
     pub node: u32,
@@ -112,7 +124,7 @@ impl Prov {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Phase {
     Forward,
     Backward,

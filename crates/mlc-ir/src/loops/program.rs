@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::kernel::{ArgId, Kernel, Prov};
 use crate::{DType, Device};
 
@@ -27,8 +29,9 @@ super::id!(
     ArenaId, "arena");
 
 /// One entry (`step`, `validate`, `forward`) for one binding of the dims.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct LoopProgram {
+    #[serde(with = "crate::serial::shared")]
     pub name: Arc<str>,
     pub kernels: Vec<Kernel>,
     pub buffers: Vec<Buffer>,
@@ -37,9 +40,10 @@ pub struct LoopProgram {
     pub calls: Vec<Call>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Buffer {
     /// `[A-Za-z_][A-Za-z0-9_.]*`, unique in the program.
+    #[serde(with = "crate::serial::shared")]
     pub name: Arc<str>,
     pub dtype: DType,
     /// Elements.
@@ -49,7 +53,7 @@ pub struct Buffer {
     pub prov: Prov,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Role {
     /// Fed by the caller, under the buffer's name.
     Input,
@@ -63,13 +67,14 @@ pub enum Role {
 }
 
 /// The bytes of a constant buffer, little endian.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Const {
     pub dtype: DType,
+    #[serde(with = "crate::serial::shared")]
     pub bytes: Arc<[u8]>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     pub kernel: KernelId,
     /// One for each argument of the kernel.
@@ -83,7 +88,7 @@ pub struct Call {
 }
 
 /// `buffer[offset .. offset + len]`, in elements. Concatenation and split are slices, never copies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BufferSlice {
     pub buffer: BufferId,
     pub offset: u64,
@@ -91,7 +96,7 @@ pub struct BufferSlice {
 }
 
 /// Where every buffer lies. Offsets are static: the peak is known before anything runs.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Plan {
     pub program: LoopProgram,
     pub arenas: Vec<Arena>,
@@ -101,7 +106,7 @@ pub struct Plan {
     pub scratch: Vec<u64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Arena {
     pub device: Device,
     pub kind: ArenaKind,
@@ -110,7 +115,7 @@ pub struct Arena {
     pub align: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ArenaKind {
     /// One layout shared by all programs of a compiled model.
     State,
@@ -123,7 +128,7 @@ pub enum ArenaKind {
 
 /// Bytes `[offset, offset + bytes)` of an arena, held from call `first` to call `last`, both inclusive.
 /// `None`: nothing in the program touches the buffer, or it is not the program's own (state, input, output).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Place {
     pub arena: ArenaId,
     pub offset: u64,

@@ -7,11 +7,12 @@
 use std::fmt;
 
 use half::{bf16, f16};
+use serde::{Deserialize, Serialize};
 
 use crate::DType;
 
 /// A primitive. The table [`PRIMS`] says what each means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Prim {
     Add,
     Sub,
@@ -171,7 +172,7 @@ impl fmt::Display for Prim {
 }
 
 /// A typed constant: the bit pattern, zero-extended to 64 bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Lit {
     pub dtype: DType,
     pub bits: u64,

@@ -1,23 +1,24 @@
-//! In place: which read argument's memory the written argument of a kernel may take over (L10).
+//! In place: which read argument's memory a written argument of a kernel may take over (L10).
 //!
-//! Every load of the argument uses the very index of the one store, unguarded, so that each element is read
-//! by the iteration that overwrites it and by no other. In a row kernel the store must be per element: the
-//! sweep that stores is the last one that loads. Contractions: only epilogue arguments, as the operands are
-//! read by other iterations too.
+//! Every load of the argument uses the very index of the written argument's one store, unguarded, so that each
+//! element is read by the iteration that overwrites it and by no other. In a row kernel the store must be per
+//! element: the sweep that stores is the last one that loads. Contractions: only epilogue arguments, as the
+//! operands are read by other iterations too. A tail's result takes over nothing: it is there at the end.
 
-use crate::loops::{ArgId, Expr, ExprOp, Kernel, Kind, LoopBody, Mode};
+use crate::loops::{ArgId, Expr, ExprOp, Kernel, Kind, LoopBody, Mode, Store};
 
-/// The arguments that the last argument may alias, in order.
-pub fn candidates(kernel: &Kernel) -> Vec<ArgId> {
+/// The arguments that a written argument may alias, in order.
+pub fn candidates(kernel: &Kernel, written: ArgId) -> Vec<ArgId> {
     let body = match &kernel.kind {
         Kind::Loop(body) => body,
         Kind::Contract(c) => &c.epilogue,
         Kind::ScatterAdd(_) | Kind::Copy(_) => return vec![],
     };
-    let Some(written) = kernel.args.last() else { return vec![] };
-    let [store] = body.stores.as_slice() else { return vec![] };
-    let per_row = !body.reds.is_empty() && !mentions_column(body);
-    if store.guard.is_some() || per_row || !body.tails.is_empty() || written.mode != Mode::Write {
+    let out = kernel.arg(written);
+    let mut stores = body.stores.iter().filter(|s| s.arg == written);
+    let (Some(store), None) = (stores.next(), stores.next()) else { return vec![] };
+    let per_row = !body.reds.is_empty() && !mentions_column(body, store);
+    if store.guard.is_some() || per_row || out.mode != Mode::Write {
         return vec![];
     }
     let outside: Vec<ArgId> = match &kernel.kind {
@@ -26,14 +27,15 @@ pub fn candidates(kernel: &Kernel) -> Vec<ArgId> {
     };
     let fits = |arg: &ArgId| {
         let read = kernel.arg(*arg);
-        read.len == written.len
-            && read.dtype == written.dtype
+        read.mode == Mode::Read
+            && read.len == out.len
+            && read.dtype == out.dtype
             && !outside.contains(arg)
             && loads(&body.exprs)
                 .filter(|l| l.arg == *arg)
                 .all(|l| l.index == store.index && l.guard.is_none())
     };
-    (0..kernel.args.len() as u32 - 1).map(ArgId).filter(fits).collect()
+    (0..kernel.args.len() as u32).map(ArgId).filter(|a| *a != written && fits(a)).collect()
 }
 
 fn loads(exprs: &[Expr]) -> impl Iterator<Item = &crate::loops::Load> {
@@ -44,14 +46,12 @@ fn loads(exprs: &[Expr]) -> impl Iterator<Item = &crate::loops::Load> {
 }
 
 /// Does the store's index depend on a column axis?
-fn mentions_column(body: &LoopBody) -> bool {
+fn mentions_column(body: &LoopBody, store: &Store) -> bool {
     let mut found = false;
-    for s in &body.stores {
-        s.index.visit(&mut |atom| {
-            if let crate::loops::Atom::Axis(a) = atom {
-                found |= body.is_col(*a);
-            }
-        });
-    }
+    store.index.visit(&mut |atom| {
+        if let crate::loops::Atom::Axis(a) = atom {
+            found |= body.is_col(*a);
+        }
+    });
     found
 }

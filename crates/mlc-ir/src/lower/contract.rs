@@ -2,16 +2,16 @@
 
 use mlc_diag::Diagnostic;
 
-use super::coords::{Coords, row_major};
+use super::coords::Coords;
 use super::reduce::accumulator;
-use super::{Domain, Draft, Emitter, Homes, Lower, Need, OwnKernel, Rule};
-use crate::graph::{Graph, Node, ValueId};
-use crate::loops::{Axis, Contraction, Index, Kind, Mode, Operand, Rounding};
-use crate::op::Contract;
+use super::{Cx, Domain, Draft, Emitter, Lower, Rule, extents};
+use crate::graph::{Graph, ValueId};
+use crate::loops::{Axis, Contraction, Index, Kind, Operand, Rounding};
+use crate::op::{Contract, Op};
 
 impl Lower for Contract {
     fn rule(&self) -> Rule<'_> {
-        Rule::Kernel(self)
+        Rule::Contract(self)
     }
 }
 
@@ -61,55 +61,57 @@ impl Axes {
     }
 }
 
-impl OwnKernel for Contract {
-    fn kernel(&self, cx: &Homes<'_>, v: ValueId) -> Result<Draft, Diagnostic> {
-        let (lhs, rhs) = operands(cx.graph, v)?;
-        let (l, r) = (cx.shape(lhs)?, cx.shape(rhs)?);
-        let axes = Axes::of(self, &l, &r);
-        let acc = accumulator(cx.graph.ty(lhs).dtype);
-        let out_shape = cx.shape(v)?;
-        super::domain::refined(&axes.extents, |domain: &Domain| {
-            let [batch, m, n, k] = axes.bounds().map(|range| domain.extents(range));
-            let all = domain.coords();
-            let mut e = Emitter::new(cx, &[], &domain.all_extents());
+/// The kernel of a contraction: its operands, the product, and the epilogue that `stores` builds once the
+/// product is there.
+///
+/// # Errors
+/// What cannot be built.
+pub fn contraction(
+    cx: Cx<'_>,
+    v: ValueId,
+    stores: impl Fn(&mut Emitter<'_>, &Coords, &[u64]) -> Result<(), Diagnostic>,
+) -> Result<Draft, Diagnostic> {
+    let Op::Contract(c) = &cx.graph.node(v.node).op else {
+        return Err(Diagnostic::bug(format!("{v} is no contraction")));
+    };
+    let (lhs, rhs) = operands(cx.graph, v)?;
+    let (l, r) = (cx.shape(lhs)?, cx.shape(rhs)?);
+    let axes = Axes::of(c, &l, &r);
+    let acc = accumulator(cx.graph.ty(lhs).dtype);
+    super::domain::refined(&axes.extents, |domain: &Domain| {
+        let [batch, m, n, k] = axes.bounds().map(|range| domain.extents(range));
+        let all = domain.coords();
+        let mut e = Emitter::new(cx, &[], &domain.all_extents());
+        let operand = |e: &mut Emitter<'_>, side: usize, x: ValueId, rank: usize| {
             e.at(v.node);
-            let operand = |e: &mut Emitter<'_>, side: usize, x: ValueId, rank: usize| {
-                e.at(v.node);
-                let coords = axes.operand(self, side, rank, &all);
-                let value = e.memory(x, &coords)?;
-                let value = e.cast(acc, value);
-                Ok::<_, Diagnostic>(Operand { exprs: e.next_body(&[], &domain.all_extents()).exprs, value })
-            };
-            let lhs = operand(&mut e, 0, lhs, l.len())?;
-            let rhs = operand(&mut e, 1, rhs, r.len())?;
-            e.next_body(&[&batch[..], &m].concat(), &n);
-            e.at(v.node);
-            let product = e.body.product(acc);
-            let product = e.cast(cx.graph.ty(v).dtype, product);
-            let out = e.write_arg(v, Mode::Write)?;
-            // The epilogue's axes are the first of the domain's: the same numbers.
-            let index = row_major(&all[..axes.batch + axes.m + axes.n], &out_shape);
-            e.body.store(out, index, product);
-            let epilogue = e.take_body();
-            let axis = |extents: Vec<u64>| extents.into_iter().map(|extent| Axis { extent }).collect();
-            let kind = Kind::Contract(Contraction {
-                batch: axis(batch),
-                m: axis(m),
-                n: axis(n),
-                k: axis(k),
-                lhs,
-                rhs,
-                acc,
-                rounding: Rounding::Free,
-                epilogue,
-            });
-            Ok(e.finish(v, "contract", kind))
-        })
-    }
-
-    fn need(&self, _: &Graph, _: &Node, _: usize) -> Need {
-        Need::Strided
-    }
+            let coords = axes.operand(c, side, rank, &all);
+            let value = e.value(x, &coords)?;
+            let value = e.cast(acc, value);
+            Ok::<_, Diagnostic>(Operand { exprs: e.next_body(&[], &domain.all_extents()).exprs, value })
+        };
+        let lhs = operand(&mut e, 0, lhs, l.len())?;
+        let rhs = operand(&mut e, 1, rhs, r.len())?;
+        e.next_body(&[&batch[..], &m].concat(), &n);
+        e.at(v.node);
+        // The epilogue's axes are the first of the domain's: the same numbers.
+        let own: Coords = all[..axes.batch + axes.m + axes.n].into();
+        e.product = Some((v, own.clone(), acc));
+        stores(&mut e, &own, &axes.extents[..own.len()])?;
+        let epilogue = e.take_body();
+        let axis = |extents: Vec<u64>| extents.into_iter().map(|extent| Axis { extent }).collect();
+        let kind = Kind::Contract(Contraction {
+            batch: axis(batch),
+            m: axis(m),
+            n: axis(n),
+            k: axis(k),
+            lhs,
+            rhs,
+            acc,
+            rounding: Rounding::Free,
+            epilogue,
+        });
+        Ok(e.finish("contract", kind))
+    })
 }
 
 fn operands(graph: &Graph, v: ValueId) -> Result<(ValueId, ValueId), Diagnostic> {
@@ -124,20 +126,20 @@ fn operands(graph: &Graph, v: ValueId) -> Result<(ValueId, ValueId), Diagnostic>
 ///
 /// # Errors
 /// A bug where the graph is not bound.
-pub fn operand_maps_are_affine(c: &Contract, cx: &Homes<'_>, v: ValueId) -> Result<[bool; 2], Diagnostic> {
-    let (lhs, rhs) = operands(cx.graph, v)?;
-    let (l, r) = (cx.shape(lhs)?, cx.shape(rhs)?);
+pub fn operand_maps_are_affine(c: &Contract, graph: &Graph, v: ValueId) -> Result<[bool; 2], Diagnostic> {
+    let (lhs, rhs) = operands(graph, v)?;
+    let (l, r) = (extents(graph, lhs)?, extents(graph, rhs)?);
     let axes = Axes::of(c, &l, &r);
     let affine = |side: usize, x: ValueId, rank: usize| {
         super::domain::refined(&axes.extents, |domain: &Domain| {
             let mut coords = axes.operand(c, side, rank, &domain.coords());
-            let extents = domain.all_extents();
+            let all = domain.all_extents();
             let (mut at, mut left) = (x, vec![]);
-            while !lies_in_memory(cx.graph, at)
-                && let Rule::View(view) = cx.graph.node(at.node).op.lowering().rule()
+            while !lies_in_memory(graph, at)
+                && let Rule::View(view) = graph.node(at.node).op.lowering().rule()
             {
-                let operand = cx.graph.node(at.node).operands[0];
-                coords = view.coords(&cx.shape(operand)?, &cx.shape(at)?, &coords, &extents);
+                let operand = graph.node(at.node).operands[0];
+                coords = view.coords(&extents(graph, operand)?, &extents(graph, at)?, &coords, &all);
                 at = operand;
             }
             left.extend(coords.iter().filter(|i| !i.is_affine()).cloned());

@@ -6,7 +6,9 @@ use mlc_diag::Diagnostic;
 use rustc_hash::FxHashMap;
 
 use super::coords::{Coords, row_major};
-use super::{Domain, Homes, Rule, merge_axes, merge_contraction};
+use super::group::Frame;
+use super::reduce::{accumulator, red_op};
+use super::{Cx, Rule, merge_axes, merge_contraction};
 use crate::DType;
 use crate::graph::{self, NodeId, ValueId};
 use crate::loops::bounds::simplify;
@@ -16,24 +18,31 @@ use crate::loops::{Arg, ArgId, BodyBuilder, ExprId, Index, Kernel, Kind, Lit, Lo
 #[derive(Debug, Clone)]
 pub struct Draft {
     pub kernel: Kernel,
-    /// For each argument but the last, in order: the value whose memory it reads.
+    /// For each of the first arguments, in order: the value whose memory it reads.
     pub reads: Vec<ValueId>,
-    /// The value that the last argument holds after the call.
-    pub writes: ValueId,
+    /// For each of the other arguments: the value that it holds after the call.
+    pub writes: Vec<ValueId>,
     /// The value that must lie in the last argument's memory before the call (`ReadWrite`).
     pub starts_as: Option<ValueId>,
 }
 
-/// Builds one kernel. Arguments are numbered by first use; the written one comes last.
+/// Builds one kernel. Arguments are numbered by first use; the written ones come last.
 pub struct Emitter<'a> {
-    pub cx: &'a Homes<'a>,
+    pub cx: Cx<'a>,
     pub body: BodyBuilder,
     /// Holds where the element being built is needed at all: loads do not touch memory elsewhere.
     pub guard: Option<ExprId>,
+    /// In an epilogue: the contraction, its coordinates, and the dtype of its sums.
+    pub product: Option<(ValueId, Coords, DType)>,
+    /// Rows and columns of a kernel that reduces.
+    pub frame: Option<Frame>,
     extents: Vec<u64>,
     args: Vec<Arg>,
     reads: Vec<ValueId>,
+    writes: Vec<ValueId>,
     known: FxHashMap<(ValueId, Coords, Option<ExprId>), ExprId>,
+    /// Results of row reductions.
+    accs: FxHashMap<ValueId, ExprId>,
     prov: Vec<Prov>,
     prov_of: FxHashMap<NodeId, u32>,
     /// Indices in which quotients were left.
@@ -42,15 +51,19 @@ pub struct Emitter<'a> {
 
 impl<'a> Emitter<'a> {
     /// An emitter for a domain of row and column axes.
-    pub fn new(cx: &'a Homes<'a>, rows: &[u64], cols: &[u64]) -> Emitter<'a> {
+    pub fn new(cx: Cx<'a>, rows: &[u64], cols: &[u64]) -> Emitter<'a> {
         Emitter {
             cx,
             body: BodyBuilder::new(rows, cols),
             guard: None,
+            product: None,
+            frame: None,
             extents: [rows, cols].concat(),
             args: vec![],
             reads: vec![],
+            writes: vec![],
             known: FxHashMap::default(),
+            accs: FxHashMap::default(),
             prov: vec![],
             prov_of: FxHashMap::default(),
             quotients: vec![],
@@ -83,7 +96,7 @@ impl<'a> Emitter<'a> {
     /// # Errors
     /// Those of the ops on the way.
     pub fn value(&mut self, v: ValueId, coords: &[Index]) -> Result<ExprId, Diagnostic> {
-        let (v, coords) = self.through_views(v, coords, false)?;
+        let (v, coords) = self.through_views(v, coords)?;
         match self.cx.of(v) {
             Some(home) => {
                 let index = row_major(&coords, &self.cx.shape(v)?);
@@ -93,31 +106,11 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// An element of a value, always as a load: of memory, or of a constant's.
-    ///
-    /// # Errors
-    /// A bug where the value lies nowhere.
-    pub fn memory(&mut self, v: ValueId, coords: &[Index]) -> Result<ExprId, Diagnostic> {
-        let (v, coords) = self.through_views(v, coords, false)?;
-        let index = row_major(&coords, &self.cx.shape(v)?);
-        match self.cx.of(v) {
-            Some(home) => self.load(home, index),
-            None => Err(self.bug(v, "is read as memory but was not stored")),
-        }
-    }
-
-    /// Follows views to a value that lies in memory or is computed; `first` makes the first step even if
-    /// the value lies in memory.
-    fn through_views(
-        &mut self,
-        mut v: ValueId,
-        coords: &[Index],
-        mut first: bool,
-    ) -> Result<(ValueId, Coords), Diagnostic> {
+    /// Follows views to a value that lies in memory or is computed.
+    fn through_views(&mut self, mut v: ValueId, coords: &[Index]) -> Result<(ValueId, Coords), Diagnostic> {
         let mut coords: Coords = coords.into();
         let graph = self.cx.graph;
-        while first || self.cx.of(v).is_none() {
-            first = false;
+        while self.cx.of(v).is_none() {
             let node = graph.node(v.node);
             let (Rule::View(view), Some(&operand)) = (node.op.lowering().rule(), node.operands.first())
             else {
@@ -130,17 +123,10 @@ impl<'a> Emitter<'a> {
         Ok((v, coords))
     }
 
-    /// An element of a value from its operands, wherever the value lies.
-    ///
-    /// # Errors
-    /// Those of the ops on the way.
-    pub fn compute(&mut self, v: ValueId, coords: &[Index]) -> Result<ExprId, Diagnostic> {
+    /// An element of a value that is no view, from its operands.
+    fn compute(&mut self, v: ValueId, coords: &[Index]) -> Result<ExprId, Diagnostic> {
         let node = self.cx.graph.node(v.node);
         match node.op.lowering().rule() {
-            Rule::View(_) => {
-                let (v, coords) = self.through_views(v, coords, true)?;
-                self.value(v, &coords)
-            }
             Rule::Element(rule) => {
                 let key = (v, Coords::from(coords), self.guard);
                 if let Some(&known) = self.known.get(&key) {
@@ -152,8 +138,57 @@ impl<'a> Emitter<'a> {
                 self.known.insert(key, e);
                 Ok(e)
             }
+            Rule::Reduce(_) => self.accumulated(v, coords),
+            Rule::Contract(_) => self.product(v, coords),
             _ => Err(self.bug(v, "has no element rule and does not lie in memory")),
         }
+    }
+
+    /// A row reduction's result, where the coordinates are the row's.
+    fn accumulated(&mut self, v: ValueId, coords: &[Index]) -> Result<ExprId, Diagnostic> {
+        let node = self.cx.graph.node(v.node);
+        let (Rule::Reduce(r), Some(frame)) = (node.op.lowering().rule(), self.frame.clone()) else {
+            return Err(self.bug(v, "is reduced outside of a row kernel"));
+        };
+        self.same_place(v, coords, &frame.row)?;
+        if let Some(&known) = self.accs.get(&v) {
+            return Ok(known);
+        }
+        let saved = (self.at(v.node), self.guard.take());
+        let x = node.operands[0];
+        let at = frame.element(&self.cx.shape(x)?, &self.extents);
+        let value = self.value(x, &at)?;
+        let value = self.body.cast(accumulator(self.body.dtype(value)), value);
+        let result = self.body.reduce(red_op(r.kind), value);
+        let result = self.body.cast(node.results[0].dtype, result);
+        (self.body.prov, self.guard) = saved;
+        self.accs.insert(v, result);
+        Ok(result)
+    }
+
+    /// A contraction's product in its epilogue.
+    fn product(&mut self, v: ValueId, coords: &[Index]) -> Result<ExprId, Diagnostic> {
+        let Some((_, own, acc)) = self.product.clone().filter(|p| p.0 == v) else {
+            return Err(self.bug(v, "is multiplied in another kernel and does not lie in memory"));
+        };
+        let shape = self.cx.shape(v)?;
+        self.same_place(v, coords, &row_major(&own, &shape))?;
+        let saved = self.at(v.node);
+        let product = self.body.product(acc);
+        let product = self.body.cast(self.cx.graph.ty(v).dtype, product);
+        self.body.prov = saved;
+        Ok(product)
+    }
+
+    /// Requires that a value is asked for at its own place in the domain. While quotients are left the
+    /// domain is split and everything built again.
+    fn same_place(&mut self, v: ValueId, coords: &[Index], own: &Index) -> Result<(), Diagnostic> {
+        let index = simplify(&row_major(coords, &self.cx.shape(v)?), &self.extents);
+        self.note(&index);
+        if index == *own || !index.is_affine() {
+            return Ok(());
+        }
+        Err(self.bug(v, "is asked for at another place than its own"))
     }
 
     /// Reads the memory of `home` at an element offset.
@@ -186,13 +221,18 @@ impl<'a> Emitter<'a> {
         Ok(ArgId(self.args.len() as u32 - 1))
     }
 
-    /// The written argument. Nothing may be loaded from new memory after this.
+    /// A written argument. Nothing may be loaded from new memory after this.
     ///
     /// # Errors
     /// A bug where the value is not bound.
     pub fn write_arg(&mut self, v: ValueId, mode: Mode) -> Result<ArgId, Diagnostic> {
         let len = super::count(&self.cx.shape(v)?);
-        self.args.push(Arg::new("out", self.cx.graph.ty(v).dtype, len, mode));
+        let name = match self.writes.len() {
+            0 => "out".to_string(),
+            n => format!("out{n}"),
+        };
+        self.writes.push(v);
+        self.args.push(Arg::new(name, self.cx.graph.ty(v).dtype, len, mode));
         Ok(ArgId(self.args.len() as u32 - 1))
     }
 
@@ -212,7 +252,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// Wraps up: the kernel and the indices with quotients.
-    pub fn finish(mut self, v: ValueId, name: &str, kind: Kind) -> (Draft, Vec<Index>) {
+    pub fn finish(mut self, name: &str, kind: Kind) -> (Draft, Vec<Index>) {
         let mut kernel =
             Kernel { name: Arc::from(name), args: self.args, kind, prov: std::mem::take(&mut self.prov) };
         match &mut kernel.kind {
@@ -220,14 +260,14 @@ impl<'a> Emitter<'a> {
             Kind::Contract(c) => merge_contraction(c),
             Kind::ScatterAdd(_) | Kind::Copy(_) => {}
         }
-        (Draft { kernel, reads: self.reads, writes: v, starts_as: None }, self.quotients)
+        (Draft { kernel, reads: self.reads, writes: self.writes, starts_as: None }, self.quotients)
     }
 
     pub fn take_body(&mut self) -> LoopBody {
         self.next_body(&[], &[])
     }
 
-    fn bug(&self, v: ValueId, what: &str) -> Diagnostic {
+    pub fn bug(&self, v: ValueId, what: &str) -> Diagnostic {
         let node = self.cx.graph.node(v.node);
         Diagnostic::bug(format!("{v} ({}) {what}", node.op.name())).label(node.prov.span, "")
     }
@@ -247,24 +287,6 @@ pub fn prov(graph: &graph::Graph, node: NodeId) -> Prov {
             graph::Phase::Infra => Phase::Infra,
         },
     }
-}
-
-/// The kernel that computes a value element by element into memory of its own.
-///
-/// # Errors
-/// Those of the ops on the way.
-pub fn map_kernel(cx: &Homes<'_>, v: ValueId) -> Result<Draft, Diagnostic> {
-    let shape = cx.shape(v)?;
-    super::domain::refined(&shape, |domain: &Domain| {
-        let mut e = Emitter::new(cx, &[], &domain.all_extents());
-        e.at(v.node);
-        let coords = domain.coords();
-        let value = e.compute(v, &coords)?;
-        let out = e.write_arg(v, Mode::Write)?;
-        e.body.store(out, row_major(&coords, &shape), value);
-        let body = e.take_body();
-        Ok(e.finish(v, &kernel_name(cx.graph, v), Kind::Loop(body)))
-    })
 }
 
 /// What a kernel is called: the op, or the function of an elementwise one.

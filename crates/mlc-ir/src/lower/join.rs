@@ -3,7 +3,7 @@
 use mlc_diag::Diagnostic;
 
 use super::{Cost, Element, Emitter, Lower, Rule, Weight};
-use crate::graph::Node;
+use crate::graph::{Graph, Node};
 use crate::loops::{ExprId, Index, Prim};
 use crate::op::{Concat, Pad};
 
@@ -34,6 +34,10 @@ impl Element for Pad {
         let fill = e.value(node.operands[1], &[])?;
         let x = guarded(e, inside, |e| e.value(node.operands[0], &inner))?;
         Ok(e.body.prim(Prim::Select, &[inside, x, fill]))
+    }
+
+    fn reads(&self, _: &Graph, _: &Node, i: usize, _: &[Index]) -> Option<super::Coords> {
+        (i == 1).then(super::Coords::new)
     }
 
     fn cost(&self, node: &Node) -> Cost {
@@ -72,6 +76,10 @@ impl Element for Concat {
             });
         }
         chosen.ok_or_else(|| Diagnostic::bug("a concat without elements was asked for one"))
+    }
+
+    fn reads(&self, _: &Graph, _: &Node, _: usize, _: &[Index]) -> Option<super::Coords> {
+        None
     }
 
     fn cost(&self, node: &Node) -> Cost {

@@ -1,11 +1,12 @@
 //! From tensor ops to loop IR: each op's rule, and the building of one kernel from a value and what is
 //! computed along with it.
 //!
-//! An op is lowered in one of three ways ([`Rule`]): as a *view* it only maps coordinates; as an *element*
-//! rule it gives the expression of one element of its result; as a *kernel* rule it is a kernel of its own.
-//! Views and element rules are computed where they are used: asking an [`Emitter`] for an element of a value
-//! follows views and element rules down to values that lie in memory. Which values do is decided before, by
-//! the `lower` pass, and known here as [`Homes`].
+//! An op is lowered in one of five ways ([`Rule`]): as a *view* it only maps coordinates; as an *element*
+//! rule it gives the expression of one element of its result; a *reduction* is an accumulator or a tail of
+//! the kernel that it is in; a *contraction* is a kernel whose epilogue may hold more; as a *kernel* rule it
+//! is a kernel of its own. Asking an [`Emitter`] for an element of a value follows views and element rules
+//! down to values that lie in memory. Which values do ([`Homes`]) and which nodes make up a kernel
+//! ([`Recipe`]) is decided before, by `form_kernels` in the passes.
 //!
 //! ```text
 //! %2 = broadcast(%bias)        value(%3, [i, j]) = add(value(%1, [i, j]), value(%2, [i, j]))
@@ -20,6 +21,7 @@ pub mod alias;
 pub mod coords;
 mod domain;
 mod emit;
+mod group;
 mod join;
 mod merge;
 
@@ -33,14 +35,19 @@ mod view;
 
 use mlc_diag::Diagnostic;
 
-use crate::graph::{Graph, Node, ValueId};
+use rustc_hash::FxHashSet;
+
+use crate::graph::{Graph, Node, NodeId, ValueId};
 use crate::loops::ExprId;
+use crate::op::{Contract, Reduce};
 
 pub use contract::operand_maps_are_affine;
 pub use coords::Coords;
-pub use domain::Domain;
-pub use emit::{Draft, Emitter, map_kernel, prov};
+pub use domain::{Domain, refined};
+pub use emit::{Draft, Emitter, kernel_name, prov};
+pub use group::{Form, Out, Place, Recipe, build};
 pub use merge::{merge_axes, merge_contraction};
+pub use reduce::{Sides, sides};
 pub use source::uniform;
 pub use transfer::copy_kernel;
 
@@ -52,6 +59,10 @@ pub enum Rule<'a> {
     View(&'a dyn View),
     /// Each element is an expression of its coordinates and of elements of the operands.
     Element(&'a dyn Element),
+    /// An accumulator or a tail.
+    Reduce(&'a Reduce),
+    /// A kernel of products, with an epilogue.
+    Contract(&'a Contract),
     /// A kernel of its own.
     Kernel(&'a dyn OwnKernel),
     /// Does not exist in a decomposed graph.
@@ -68,6 +79,19 @@ pub trait View {
     /// The coordinates in the operand (of shape `from`) of the element at `coords` of the result (of shape
     /// `to`). `extents` are those of the domain's axes, which indices speak of.
     fn coords(&self, from: &[u64], to: &[u64], coords: &[crate::loops::Index], extents: &[u64]) -> Coords;
+
+    /// The coordinates in the result of the element at `coords` of the operand, where each element of the
+    /// operand is one of the result.
+    fn inverse(
+        &self,
+        from: &[u64],
+        to: &[u64],
+        coords: &[crate::loops::Index],
+        extents: &[u64],
+    ) -> Option<Coords> {
+        let _ = (from, to, coords, extents);
+        None
+    }
 
     /// Does the result have the operand's elements in the operand's order, so that memory serves both?
     fn renames(&self) -> bool {
@@ -91,10 +115,11 @@ pub trait Element {
     /// What an element costs, in expressions.
     fn cost(&self, node: &Node) -> Cost;
 
-    /// What the operand `i` must be like.
-    fn need(&self, i: usize) -> Need {
-        let _ = i;
-        Need::Inline
+    /// The coordinates at which the operand `i` is read for the element at `coords`, where they are a fixed
+    /// map of these and nothing guards them.
+    fn reads(&self, graph: &Graph, node: &Node, i: usize, coords: &[crate::loops::Index]) -> Option<Coords> {
+        let _ = (graph, node, i);
+        Some(coords.into())
     }
 }
 
@@ -122,8 +147,6 @@ pub enum Need {
     Unused,
     /// An expression is enough.
     Inline,
-    /// Memory, perhaps seen through views that keep maps affine.
-    Strided,
     /// Memory in the operand's own row-major order.
     Dense,
 }
@@ -132,7 +155,7 @@ pub enum Need {
 pub trait OwnKernel {
     /// # Errors
     /// What cannot be built.
-    fn kernel(&self, cx: &Homes<'_>, v: ValueId) -> Result<Draft, Diagnostic>;
+    fn kernel(&self, cx: Cx<'_>, v: ValueId) -> Result<Draft, Diagnostic>;
 
     /// What the operand `i` must be like.
     fn need(&self, graph: &Graph, node: &Node, i: usize) -> Need;
@@ -162,6 +185,34 @@ impl<'g> Homes<'g> {
         }
     }
 
+    pub fn shape(&self, v: ValueId) -> Result<Vec<u64>, Diagnostic> {
+        extents(self.graph, v)
+    }
+}
+
+/// Nodes that one kernel computes, wherever else their values lie.
+pub type Inside = FxHashSet<NodeId>;
+
+/// What the building of one kernel knows: memory, as that kernel sees it.
+#[derive(Clone, Copy)]
+pub struct Cx<'a> {
+    pub graph: &'a Graph,
+    homes: &'a Homes<'a>,
+    inside: &'a Inside,
+}
+
+impl<'a> Cx<'a> {
+    pub fn new(homes: &'a Homes<'a>, inside: &'a Inside) -> Cx<'a> {
+        Cx { graph: homes.graph, homes, inside }
+    }
+
+    /// The value whose memory the kernel reads this one from; `None` for what it computes.
+    pub fn of(&self, v: ValueId) -> Option<ValueId> {
+        self.homes.of(v).filter(|home| !self.inside.contains(&home.node))
+    }
+
+    /// # Errors
+    /// A bug where the value is not bound.
     pub fn shape(&self, v: ValueId) -> Result<Vec<u64>, Diagnostic> {
         extents(self.graph, v)
     }

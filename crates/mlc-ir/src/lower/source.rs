@@ -4,7 +4,7 @@ use mlc_diag::Diagnostic;
 
 use super::coords::row_major;
 use super::{Cost, Element, Emitter, Lower, Rule, Weight};
-use crate::graph::Node;
+use crate::graph::{Graph, Node};
 use crate::loops::{ExprId, Func, Index, Lit};
 use crate::op::{Constant, DimScalar, Input, Iota, Literal, RandomBits, State};
 use crate::{DType, Type};
@@ -103,6 +103,10 @@ impl Element for RandomBits {
         let index = e.cast(DType::U64, index);
         let site = e.body.lit(Lit::u32(self.site));
         Ok(e.body.call(Func::Philox, &[seed, index, site, iteration]))
+    }
+
+    fn reads(&self, _: &Graph, _: &Node, _: usize, _: &[Index]) -> Option<super::Coords> {
+        Some(super::Coords::new())
     }
 
     fn cost(&self, node: &Node) -> Cost {

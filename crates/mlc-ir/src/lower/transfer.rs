@@ -2,7 +2,7 @@
 
 use mlc_diag::Diagnostic;
 
-use super::{Draft, Emitter, Homes, Lower, Need, OwnKernel, Rule};
+use super::{Cx, Draft, Emitter, Lower, Need, OwnKernel, Rule};
 use crate::Device;
 use crate::graph::{Graph, Node, ValueId};
 use crate::loops::{AxisId, CopyMap, Index, Kind, Mode};
@@ -27,7 +27,7 @@ impl Lower for Transfer {
 }
 
 impl OwnKernel for Transfer {
-    fn kernel(&self, cx: &Homes<'_>, v: ValueId) -> Result<Draft, Diagnostic> {
+    fn kernel(&self, cx: Cx<'_>, v: ValueId) -> Result<Draft, Diagnostic> {
         let x = cx.graph.node(v.node).operands[0];
         let from = cx.graph.ty(x).device.unwrap_or(Device::CPU);
         copy_kernel(cx, x, v, (from != self.to).then_some((from, self.to)))
@@ -43,7 +43,7 @@ impl OwnKernel for Transfer {
 /// # Errors
 /// A bug where `x` does not lie in memory.
 pub fn copy_kernel(
-    cx: &Homes<'_>,
+    cx: Cx<'_>,
     x: ValueId,
     v: ValueId,
     transfer: Option<(Device, Device)>,
@@ -59,5 +59,5 @@ pub fn copy_kernel(
     e.take_body();
     let index = || if len == 1 { Index::default() } else { Index::axis(AxisId(0)) };
     let kind = Kind::Copy(CopyMap { src: index(), dst: index(), extents: vec![len], transfer });
-    Ok(e.finish(v, "copy", kind).0)
+    Ok(e.finish("copy", kind).0)
 }

@@ -14,11 +14,24 @@ impl View for Broadcast {
         };
         self.axes.iter().zip(from).map(pick).collect()
     }
+
+    fn inverse(&self, from: &[u64], to: &[u64], coords: &[Index], _: &[u64]) -> Option<Coords> {
+        let repeats = (0..to.len()).any(|a| {
+            let source = self.axes.iter().position(|&x| x == a).map_or(1, |i| from[i]);
+            source != to[a]
+        });
+        let place = |a: usize| self.axes.iter().position(|&x| x == a).map(|i| coords[i].clone());
+        (!repeats).then(|| (0..to.len()).map(|a| place(a).unwrap_or_default()).collect())
+    }
 }
 
 impl View for Reshape {
     fn coords(&self, from: &[u64], to: &[u64], coords: &[Index], extents: &[u64]) -> Coords {
         coords::reshape(coords, to, from, extents)
+    }
+
+    fn inverse(&self, from: &[u64], to: &[u64], coords: &[Index], extents: &[u64]) -> Option<Coords> {
+        Some(coords::reshape(coords, from, to, extents))
     }
 
     fn renames(&self) -> bool {
@@ -33,6 +46,10 @@ impl View for Transpose {
             out[axis] = c.clone();
         }
         out
+    }
+
+    fn inverse(&self, _: &[u64], _: &[u64], coords: &[Index], _: &[u64]) -> Option<Coords> {
+        Some(self.perm.iter().map(|&axis| coords[axis].clone()).collect())
     }
 }
 
@@ -55,6 +72,10 @@ impl View for Flip {
             false => c.clone(),
         };
         coords.iter().zip(from).enumerate().map(flip).collect()
+    }
+
+    fn inverse(&self, from: &[u64], to: &[u64], coords: &[Index], extents: &[u64]) -> Option<Coords> {
+        Some(self.coords(from, to, coords, extents))
     }
 }
 

@@ -11,27 +11,28 @@
 //! interpolated, and a [`PipelineSpec`] with a shuffle and a batch. No file has been touched: the
 //! runtime opens the files and checks them against the declared types.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mlc_diag::Span;
+use serde::{Deserialize, Serialize};
 
 use crate::DType;
 
 /// All data of a `train` block or of its `validate`: one dataset, or several under `zip`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DataSpec {
     /// Each part yields a batch of its own at every step; an epoch ends with the shortest.
     pub parts: Vec<DataPart>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DataPart {
     pub dataset: DatasetSpec,
     pub pipeline: PipelineSpec,
 }
 
 /// One `dataset` item, applied to its configuration.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DatasetSpec {
     pub name: String,
     /// In the order of declaration; names are distinct.
@@ -42,7 +43,7 @@ pub struct DatasetSpec {
 }
 
 /// `image: u8[28, 28] = idx(..)`: one sample's value, or, for `shared`, the whole array.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FieldSpec {
     pub name: String,
     pub dtype: DType,
@@ -55,14 +56,14 @@ pub struct FieldSpec {
 }
 
 /// A declared dim: a number, or a name that the file's size is bound to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FieldDim {
     Known(u64),
     Named(String),
 }
 
 /// A source call, with the constant indices written after it: `npy("edges.npy")[0]`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SourceSpec {
     pub kind: SourceKind,
     /// Each takes away the first axis that is left; a negative one counts from the end.
@@ -72,7 +73,7 @@ pub struct SourceSpec {
 
 /// Where a field's values come from. Paths are as written; relative ones start at
 /// [`DatasetSpec::base_dir`]. `.gz` files are read through.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum SourceKind {
     Idx {
         path: PathBuf,
@@ -117,7 +118,7 @@ pub enum SourceKind {
 /// `random(rows: 1024)`: the same numbers on every machine. Floats are N(0, 1), or uniform in
 /// `[low, high)` where a bound is given (the other is then 0 or 1); integers uniform in `[low, high)`
 /// (default 0 and 2); bool a fair coin.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RandomSpec {
     /// Samples; not used by shared fields, whose dims say all.
     pub rows: u64,
@@ -129,7 +130,7 @@ pub struct RandomSpec {
 
 /// `.skip(n).take(n).shuffle(seed: s).batch(n, drop_last: b, dim: name)`, each at most once and in
 /// this order.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PipelineSpec {
     pub skip: u64,
     pub take: Option<u64>,
@@ -143,7 +144,7 @@ pub struct PipelineSpec {
 }
 
 /// A new order each epoch, from this seed (else the run's) and the epoch's number.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShuffleSpec {
     pub seed: Option<u64>,
 }
@@ -176,6 +177,20 @@ impl SourceSpec {
 }
 
 impl SourceKind {
+    /// The files and folders that the source reads, as written.
+    pub fn paths(&self) -> Vec<&Path> {
+        match self {
+            SourceKind::Idx { path }
+            | SourceKind::Npy { path }
+            | SourceKind::Npz { path, .. }
+            | SourceKind::Safetensors { path, .. }
+            | SourceKind::Csv { path, .. } => vec![path],
+            SourceKind::Bytes { paths, .. } => paths.iter().map(PathBuf::as_path).collect(),
+            SourceKind::Images { folder, .. } | SourceKind::FolderLabels { folder } => vec![folder],
+            SourceKind::Random(_) => vec![],
+        }
+    }
+
     /// The name of the source's constructor in the language.
     pub fn name(&self) -> &'static str {
         match self {

@@ -1,6 +1,7 @@
 //! Entries: what can be run.
 
 use mlc_diag::Span;
+use serde::{Deserialize, Serialize};
 
 use crate::graph::Graph;
 use crate::types::{Symbol, Type};
@@ -17,7 +18,7 @@ pub struct Entry {
     pub span: Span,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum EntryKind {
     /// No inputs; writes every parameter, buffer, average and optimizer state its first value.
     /// Random numbers of the parameter at `path` are keyed by (`init`, path).
@@ -36,8 +37,9 @@ pub enum EntryKind {
     Test { test: usize },
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InputDecl {
+    #[serde(with = "crate::serial::shared")]
     pub name: Symbol,
     /// With dim names still free.
     pub ty: Type,

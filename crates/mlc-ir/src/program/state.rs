@@ -3,35 +3,49 @@
 use std::collections::BTreeMap;
 
 use mlc_diag::Span;
+use serde::{Deserialize, Serialize};
 
 use crate::loops::StateId;
 use crate::types::{DType, Device, Symbol, Type};
 
 /// One tensor of state. Its path is its name in graphs, checkpoints and weight files: `fc1.weight`,
 /// `critic.fc.bias`, `optimizer.m.fc1.weight`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StateDecl {
+    #[serde(with = "crate::serial::shared")]
     pub path: Symbol,
     /// Dims are numbers.
     pub ty: Type,
     pub kind: StateKind,
     /// The further paths of a shared instance, any of which a weight file may use.
+    #[serde(with = "crate::serial::symbols")]
     pub aliases: Vec<Symbol>,
     pub span: Span,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum StateKind {
     /// Trained, unless the optimizer map says frozen.
     Param,
     /// Not trained, saved with the weights (`running_mean`).
     Buffer,
     /// An optimizer's state for one parameter.
-    Optimizer { param: Symbol, name: Symbol },
+    Optimizer {
+        #[serde(with = "crate::serial::shared")]
+        param: Symbol,
+        #[serde(with = "crate::serial::shared")]
+        name: Symbol,
+    },
     /// An untrained copy that follows another state (`ema`).
-    Average { of: Symbol },
+    Average {
+        #[serde(with = "crate::serial::shared")]
+        of: Symbol,
+    },
     /// A running sum of gradients under `accumulate`.
-    Gradient { param: Symbol },
+    Gradient {
+        #[serde(with = "crate::serial::shared")]
+        param: Symbol,
+    },
     /// Of the run: see [`system`].
     System,
 }
@@ -53,16 +67,18 @@ pub mod system {
 /// Where every state lies: one layout, made before any entry is planned and shared by all entries and
 /// bindings. States keep their order; each begins at a multiple of [`StateLayout::ALIGN`] bytes of its
 /// device's arena.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StateLayout {
     slots: Vec<StateSlot>,
+    #[serde(with = "crate::serial::by_symbol")]
     index: BTreeMap<Symbol, StateId>,
     arenas: BTreeMap<Device, u64>,
 }
 
 /// One state's place.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StateSlot {
+    #[serde(with = "crate::serial::shared")]
     pub path: Symbol,
     pub dtype: DType,
     /// Elements.

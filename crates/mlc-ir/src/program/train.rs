@@ -1,12 +1,13 @@
 //! Train blocks: everything about a run that is not in a graph.
 
 use mlc_diag::Span;
+use serde::{Deserialize, Serialize};
 
 use super::data::DataSpec;
 use crate::types::Symbol;
 
 /// A train block. Relative paths in it are relative to `base_dir`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Train {
     /// The block's name, or `train`.
     pub name: String,
@@ -28,12 +29,13 @@ pub struct Train {
     pub save: Option<Save>,
     pub stop: Option<Stop>,
     /// The binding named `model`, whose state paths have no prefix, and the other instances.
+    #[serde(with = "crate::serial::symbols")]
     pub instances: Vec<Symbol>,
 }
 
 /// A loss: the output `loss` (or `loss.NAME` with several) of step and validate entries. Learning
 /// rates are outputs `lr` (or `lr.GLOB` under a path map).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
     /// Empty for the unnamed one.
     pub name: String,
@@ -43,26 +45,26 @@ pub struct Loss {
 }
 
 /// A metric: the output `metric.NAME`, weighted as its output says.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
     pub name: String,
     pub span: Span,
 }
 
 /// One line of a path map.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PathRule {
     pub glob: String,
     pub span: Span,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WeightsRule {
     pub rule: PathRule,
     pub source: WeightsSource,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum WeightsSource {
     /// Keep the initial values.
     Init,
@@ -70,7 +72,7 @@ pub enum WeightsSource {
 }
 
 /// What to write when the run ends (or a validation is the best so far).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Save {
     /// First match wins; states that match nothing are not saved.
     pub rules: Vec<(PathRule, String)>,
@@ -78,7 +80,7 @@ pub struct Save {
 }
 
 /// `best(path, max: "accuracy")`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SaveBest {
     /// A metric or loss output name.
     pub by: String,
@@ -86,7 +88,7 @@ pub struct SaveBest {
 }
 
 /// `patience(max: "accuracy", validations: 5)`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stop {
     pub by: String,
     pub maximize: bool,

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum DeviceKind {
     Cpu,
     Cuda,
@@ -11,7 +13,7 @@ pub enum DeviceKind {
 
 /// `cpu:0`, `cuda:1`. Logical CPUs have memory of their own, so that a program for several devices
 /// runs anywhere. `cpu` and `cuda` alone mean index 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Device {
     pub kind: DeviceKind,
     pub index: u32,

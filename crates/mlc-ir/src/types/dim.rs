@@ -14,34 +14,36 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// A dim name, unique within one graph.
 pub type Symbol = Arc<str>;
 
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Dim(Repr);
 
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 enum Repr {
     Const(i64),
-    Poly(Arc<Poly>),
+    Poly(#[serde(with = "crate::serial::shared")] Arc<Poly>),
     Overflow,
 }
 
 /// What a monomial multiplies.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Atom {
-    Sym(Symbol),
+    Sym(#[serde(with = "crate::serial::shared")] Symbol),
     /// Floor quotient of two dims that does not divide evenly as polynomials.
-    Quot(Arc<(Dim, Dim)>),
+    Quot(#[serde(with = "crate::serial::shared")] Arc<(Dim, Dim)>),
     /// Remainder with the sign of the divisor.
-    Rem(Arc<(Dim, Dim)>),
+    Rem(#[serde(with = "crate::serial::shared")] Arc<(Dim, Dim)>),
 }
 
 /// Atoms with their powers (>= 1), sorted; empty for the constant term.
 type Monomial = Vec<(Atom, u32)>;
 
 /// Sum of `coefficient * monomial`; no zero coefficients, never only a constant.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 struct Poly {
     terms: BTreeMap<Monomial, i64>,
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use super::dim::{Binding, Dim, Symbol};
 use super::solve::Solver;
 use mlc_diag::Span;
+use serde::{Deserialize, Serialize};
 
 /// A condition on dims that holds (as a `where` fact) or must be checked when dims are bound.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +19,7 @@ pub struct Fact {
     pub span: Span,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Relation {
     Eq,
     Ne,
@@ -27,8 +28,9 @@ pub enum Relation {
 }
 
 /// A name of this graph: where it was introduced and the least value it can have.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SymbolDecl {
+    #[serde(with = "crate::serial::shared")]
     pub name: Symbol,
     pub span: Span,
     pub min: i64,

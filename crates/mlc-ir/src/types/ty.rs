@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::{DType, Device, Dim};
@@ -10,9 +11,10 @@ use super::{DType, Device, Dim};
 pub type Shape = SmallVec<[Dim; 4]>;
 
 /// dtype, shape and, once placed, device.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Type {
     pub dtype: DType,
+    #[serde(with = "crate::serial::small")]
     pub shape: Shape,
     /// `None` before the place pass, except where the program says it.
     pub device: Option<Device>,

@@ -1,15 +1,13 @@
 //! Lower: a decomposed graph to a loop program.
 //!
-//! 1. `storage` decides which values lie in memory; each that must be computed gets one kernel, with the
-//!    elementwise work and the views that it alone uses folded in.
-//! 2. Each kernel is built by its op's rule ([`mlc_ir::lower`]) and becomes a `steps::Step`.
+//! 1. [`form_kernels`] decides which nodes are one kernel and which values lie in memory.
+//! 2. Each kernel is built from its recipe ([`mlc_ir::lower`]) and becomes a `steps::Step`.
 //! 3. `states` gives every value its buffer: an output or a state directly where that is safe, else a
 //!    temporary and a copy. Readers of a state come before its writer.
 //! 4. The steps in order become calls; equal kernels are shared.
 
 mod states;
 mod steps;
-mod storage;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -21,13 +19,14 @@ use mlc_ir::loops::{
     ArgId, Buffer, BufferId, BufferSlice, Call, CallId, Const, ConstId, KernelId, LoopProgram, Prov, Role,
     kernel_key,
 };
-use mlc_ir::lower::{count, extents, prov};
+use mlc_ir::lower::{Rule, count, extents, prov};
 use mlc_ir::op::{Literal, Op};
 use mlc_ir::program::StateLayout;
 use mlc_ir::{DType, Device};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::Decision;
+use crate::form_kernels::{Fusion, form_kernels};
 use steps::{Place, Steps};
 
 /// A loop program and why it is as it is.
@@ -40,16 +39,16 @@ pub struct LoweredProgram {
 ///
 /// # Errors
 /// An index into an empty axis; a state that the layout lacks and other bugs.
-pub fn lower(graph: &Graph, layout: &StateLayout) -> Result<LoweredProgram, Diagnostics> {
+pub fn lower(graph: &Graph, layout: &StateLayout, fusion: Fusion) -> Result<LoweredProgram, Diagnostics> {
     if graph.stage < Stage::Decomposed {
         return Err(Diagnostic::bug(format!("a {} graph cannot be lowered", graph.stage)).into());
     }
-    let storage = storage::choose(graph)?;
+    let mut formed = form_kernels(graph, fusion)?;
     let mut buffers = Buffers::new(graph, layout);
     buffers.declare_inputs()?;
-    let mut steps = Steps::build(&storage)?;
-    let mut decisions = storage.decisions;
-    states::assign(graph, &storage.homes, &mut steps, &mut buffers, &mut decisions)?;
+    let mut steps = Steps::build(&formed)?;
+    let mut decisions = std::mem::take(&mut formed.decisions);
+    states::assign(graph, &formed.homes, &mut steps, &mut buffers, &mut decisions)?;
     let order = steps.order()?;
     Ok(LoweredProgram { program: program(graph, steps, buffers, &order)?, decisions })
 }
@@ -63,7 +62,7 @@ fn program(
     let mut args_of = vec![];
     for step in &steps.list {
         let mut args = vec![];
-        for &place in step.reads.iter().chain([&step.write]) {
+        for &place in step.reads.iter().chain(&step.writes) {
             args.push(match place {
                 Place::Value(v) => buffers.of(v)?,
                 Place::Buffer(b) => b,
@@ -182,8 +181,8 @@ impl<'g> Buffers<'g> {
         if let Some(&b) = self.of.get(&v) {
             return Ok(b);
         }
-        match &self.graph.node(v.node).op {
-            Op::Input(_) | Op::State(_) | Op::Constant(_) => self.source(v),
+        match self.graph.node(v.node).op.lowering().rule() {
+            Rule::Stored => self.source(v),
             _ => {
                 let b = self.temp(v)?;
                 self.of.insert(v, b);

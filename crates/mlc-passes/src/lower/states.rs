@@ -14,7 +14,7 @@ use mlc_ir::op::Op;
 use rustc_hash::FxHashMap;
 
 use super::Buffers;
-use super::steps::{Place, Steps, alias};
+use super::steps::{Place, Steps};
 use crate::Decision;
 
 /// Searches of the step graph give up after this many steps.
@@ -56,10 +56,12 @@ struct Assign<'a, 'g, 'b> {
     readers: FxHashMap<BufferId, Vec<usize>>,
 }
 
-/// A state that the step `writer` shall write in place: what makes `value`, or a copy of it.
+/// A state that the step `writer` shall write in place, as its written place `out`: what makes `value`, or a
+/// copy of it.
 struct Pending {
     state: BufferId,
     writer: usize,
+    out: usize,
     value: ValueId,
     name: String,
     span: Span,
@@ -67,15 +69,18 @@ struct Pending {
 
 impl Assign<'_, '_, '_> {
     /// A kernel's result may take over the memory of a temporary that dies: of the arguments that qualify,
-    /// the first temporary.
+    /// the first temporary that no other result takes over.
     fn prefer_temporaries(&mut self) {
         for step in &mut self.steps.list {
-            let temp = |a: &ArgId| match step.reads[a.ix()] {
-                Place::Value(v) => !is_source(self.graph, v),
-                Place::Buffer(_) => false,
-            };
-            if let Some(arg) = candidates(&step.kernel).into_iter().find(temp) {
-                alias(&mut step.kernel, arg);
+            for i in 0..step.writes.len() {
+                let written = step.written(i);
+                let temp = |a: &ArgId| match step.reads[a.ix()] {
+                    Place::Value(v) => !is_source(self.graph, v),
+                    Place::Buffer(_) => false,
+                };
+                let fitting: Vec<ArgId> =
+                    candidates(&step.kernel, written).into_iter().filter(temp).collect();
+                let _ = fitting.into_iter().any(|arg| step.alias(written, arg));
             }
         }
     }
@@ -97,15 +102,21 @@ impl Assign<'_, '_, '_> {
         if self.buffers.list[state.ix()].len == 0 || same {
             return Ok(());
         }
-        let writer = match self.steps.maker(home) {
-            Some(writer) if self.unsettled(home)? && self.may_overwrite(writer, state)? => {
+        let made = self.steps.maker(home).map(|writer| (writer, self.out_of(writer, home)));
+        let (writer, out) = match made {
+            Some((writer, out)) if self.unsettled(home)? && self.may_overwrite(writer, out, state)? => {
                 self.buffers.settle(home, state);
-                writer
+                (writer, out)
             }
-            _ => self.copy(home, state, w.span)?,
+            _ => (self.copy(home, state, w.span)?, 0),
         };
-        pending.push(Pending { state, writer, value: home, name: w.state.to_string(), span: w.span });
+        pending.push(Pending { state, writer, out, value: home, name: w.state.to_string(), span: w.span });
         Ok(())
+    }
+
+    /// Which of the places that a step writes is this value's.
+    fn out_of(&self, writer: usize, v: ValueId) -> usize {
+        self.steps.list[writer].writes.iter().position(|&p| p == Place::Value(v)).unwrap_or(0)
     }
 
     fn copy(&mut self, home: ValueId, to: BufferId, span: Span) -> Result<usize, Diagnostic> {
@@ -117,12 +128,13 @@ impl Assign<'_, '_, '_> {
 
     /// Could the step write the state although it reads it? A scatter into a copy may not: its copying is
     /// another step.
-    fn may_overwrite(&mut self, writer: usize, state: BufferId) -> Result<bool, Diagnostic> {
+    fn may_overwrite(&mut self, writer: usize, out: usize, state: BufferId) -> Result<bool, Diagnostic> {
         let step = &self.steps.list[writer];
-        if step.kernel.args.last().is_none_or(|a| a.mode != Mode::Write) {
+        let written = step.written(out);
+        if step.kernel.arg(written).mode != Mode::Write {
             return Ok(false);
         }
-        let may = candidates(&step.kernel);
+        let may = candidates(&step.kernel, written);
         for (i, v) in step.values().enumerate() {
             let reads_old = is_source(self.graph, v) && self.buffers.of(v)? == state;
             if reads_old && !may.contains(&ArgId(i as u32)) {
@@ -192,13 +204,12 @@ impl Assign<'_, '_, '_> {
     /// A step that reads the state that it writes does so in place.
     fn alias_state(&mut self, p: &Pending) -> Result<(), Diagnostic> {
         let step = &mut self.steps.list[p.writer];
-        if let Some(last) = step.kernel.args.last_mut() {
-            last.may_alias = None;
-        }
+        let written = step.written(p.out);
+        step.kernel.args[written.ix()].may_alias = None;
         let reads: Vec<ValueId> = step.values().collect();
         for (i, v) in reads.into_iter().enumerate() {
             if is_source(self.graph, v) && self.buffers.of(v)? == p.state {
-                alias(&mut step.kernel, ArgId(i as u32));
+                step.alias(written, ArgId(i as u32));
             }
         }
         Ok(())
@@ -233,12 +244,12 @@ impl Assign<'_, '_, '_> {
         let temp = self.buffers.temp(p.value)?;
         let (dtype, len) = (self.buffers.list[temp.ix()].dtype, self.buffers.list[temp.ix()].len);
         let prov = Prov { span: p.span, ..prov(self.graph, p.value.node) };
-        let copy = if self.steps.list[p.writer].write == Place::Value(p.value) {
+        let copy = if self.steps.list[p.writer].writes[p.out] == Place::Value(p.value) {
             self.buffers.settle(p.value, temp);
             self.steps.push_copy(p.value, (dtype, len), p.state, prov)
         } else {
             // The writer is a copy of something else: out of the way first, then into the state.
-            self.steps.list[p.writer].write = Place::Buffer(temp);
+            self.steps.list[p.writer].writes[p.out] = Place::Buffer(temp);
             self.steps.push_copy_of(p.writer, temp, p.state)
         };
         self.positions.push(self.steps.list.len() - 1);
@@ -261,6 +272,5 @@ impl Assign<'_, '_, '_> {
 
 /// Does the value lie in memory at entry?
 fn is_source(graph: &Graph, v: ValueId) -> bool {
-    !matches!(graph.node(v.node).op.lowering().rule(), Rule::Kernel(_) | Rule::View(_) | Rule::Element(_))
-        || matches!(graph.node(v.node).op, Op::Constant(_))
+    matches!(graph.node(v.node).op.lowering().rule(), Rule::Stored)
 }

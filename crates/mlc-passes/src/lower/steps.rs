@@ -7,18 +7,18 @@ use mlc_diag::Diagnostic;
 use mlc_ir::DType;
 use mlc_ir::graph::ValueId;
 use mlc_ir::loops::{Arg, ArgId, AxisId, BufferId, CopyMap, Index, Kernel, Kind, Mode, Prov};
-use mlc_ir::lower::{Draft, Homes, Rule, copy_kernel, count, map_kernel, prov};
+use mlc_ir::lower::{Cx, Draft, Homes, Inside, alias, build, copy_kernel, prov};
 
-use super::storage::Storage;
+use crate::form_kernels::KernelGraph;
 
 /// One call of a kernel.
 #[derive(Debug, Clone)]
 pub struct Step {
     pub kernel: Kernel,
-    /// For each argument but the last.
+    /// For each of the first arguments.
     pub reads: Vec<Place>,
-    /// The last argument.
-    pub write: Place,
+    /// For each of the others.
+    pub writes: Vec<Place>,
     pub prov: Prov,
     /// Steps that made what this one reads or goes on writing.
     pub deps: Vec<usize>,
@@ -33,6 +33,21 @@ impl Step {
             Place::Value(v) => Some(*v),
             Place::Buffer(_) => None,
         })
+    }
+
+    /// The argument of the written place `i`.
+    pub fn written(&self, i: usize) -> ArgId {
+        ArgId((self.reads.len() + i) as u32)
+    }
+
+    /// Lets a written argument take over a read one, if it may and no other does.
+    pub fn alias(&mut self, written: ArgId, read: ArgId) -> bool {
+        let taken = self.kernel.args.iter().any(|a| a.may_alias == Some(read));
+        let fits = !taken && alias::candidates(&self.kernel, written).contains(&read);
+        if fits {
+            self.kernel.args[written.ix()].may_alias = Some(read);
+        }
+        fits
     }
 }
 
@@ -54,34 +69,35 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// One step for each value that gets a kernel (two for what starts as a copy of another value).
-    pub fn build(storage: &Storage<'_>) -> Result<Steps, Diagnostic> {
-        let cx = &storage.homes;
-        let mut steps = Steps { maker: vec![None; cx.home.len()], ..Steps::default() };
-        for &v in &storage.roots {
-            if count(&cx.shape(v)?) == 0 {
-                continue;
+    /// One step for each group (two for what starts as a copy of another value).
+    pub fn build(formed: &KernelGraph<'_>) -> Result<Steps, Diagnostic> {
+        let homes = &formed.homes;
+        let mut steps = Steps { maker: vec![None; homes.home.len()], ..Steps::default() };
+        for group in &formed.groups {
+            let cx = Cx::new(homes, &group.inside);
+            let draft = build(cx, &group.recipe)?;
+            if let (Some(x), Some(&v)) = (draft.starts_as, draft.writes.first()) {
+                let nothing = Inside::default();
+                steps.push_draft(homes, copy_kernel(Cx::new(homes, &nothing), x, v, None)?);
             }
-            let draft = match cx.graph.node(v.node).op.lowering().rule() {
-                Rule::Kernel(k) => k.kernel(cx, v)?,
-                _ => map_kernel(cx, v)?,
-            };
-            if let Some(x) = draft.starts_as {
-                steps.push_draft(cx, copy_kernel(cx, x, v, None)?);
-            }
-            steps.push_draft(cx, draft);
+            steps.push_draft(homes, draft);
         }
         Ok(steps)
     }
 
     fn push_draft(&mut self, cx: &Homes<'_>, draft: Draft) {
-        let v = draft.writes;
-        let deps = draft.reads.iter().chain([&v]).filter_map(|&r| self.maker(r)).collect();
-        let prov = prov(cx.graph, v.node);
-        let write = Place::Value(v);
-        let reads = draft.reads.into_iter().map(Place::Value).collect();
-        self.list.push(Step { kernel: draft.kernel, reads, write, prov, deps, hazards: vec![] });
-        self.maker[v.node.0 as usize] = Some(self.list.len() - 1);
+        let before = draft.reads.iter().chain(&draft.writes).filter_map(|&v| self.maker(v));
+        let mut deps: Vec<usize> = before.collect();
+        deps.sort_unstable();
+        deps.dedup();
+        let first = draft.writes.first().map_or(0, |v| v.node.0);
+        let prov = prov(cx.graph, mlc_ir::graph::NodeId(first));
+        for v in &draft.writes {
+            self.maker[v.node.0 as usize] = Some(self.list.len());
+        }
+        let places = |values: Vec<ValueId>| values.into_iter().map(Place::Value).collect();
+        let (reads, writes) = (places(draft.reads), places(draft.writes));
+        self.list.push(Step { kernel: draft.kernel, reads, writes, prov, deps, hazards: vec![] });
     }
 
     /// The last step that makes a value; `None` for what is there at entry.
@@ -99,18 +115,18 @@ impl Steps {
     ) -> usize {
         let kernel = whole_copy(dtype, len, &prov);
         let deps = self.maker(from).into_iter().collect();
-        let (reads, write) = (vec![Place::Value(from)], Place::Buffer(to));
-        self.list.push(Step { kernel, reads, write, prov, deps, hazards: vec![] });
+        let (reads, writes) = (vec![Place::Value(from)], vec![Place::Buffer(to)]);
+        self.list.push(Step { kernel, reads, writes, prov, deps, hazards: vec![] });
         self.list.len() - 1
     }
 
-    /// Adds a copy of what the step `writer` wrote to a buffer of no value's.
+    /// Adds a copy of what the copy `writer` wrote to a buffer of no value's.
     pub fn push_copy_of(&mut self, writer: usize, from: BufferId, to: BufferId) -> usize {
         let first = &self.list[writer];
         let step = Step {
             kernel: first.kernel.clone(),
             reads: vec![Place::Buffer(from)],
-            write: Place::Buffer(to),
+            writes: vec![Place::Buffer(to)],
             prov: first.prov.clone(),
             deps: vec![writer],
             hazards: vec![],
@@ -173,13 +189,4 @@ fn whole_copy(dtype: DType, len: u64, prov: &Prov) -> Kernel {
         kind: Kind::Copy(CopyMap { src: index(), dst: index(), extents: vec![len], transfer: None }),
         prov: vec![prov.clone()],
     }
-}
-
-/// Lets the last argument of the kernel take over `arg`, if it may.
-pub fn alias(kernel: &mut Kernel, arg: ArgId) -> bool {
-    let fits = mlc_ir::lower::alias::candidates(kernel).contains(&arg);
-    if let (true, Some(last)) = (fits, kernel.args.last_mut()) {
-        last.may_alias = Some(arg);
-    }
-    fits
 }

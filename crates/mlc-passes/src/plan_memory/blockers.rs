@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mlc_diag::Span;
 use mlc_ir::Device;
-use mlc_ir::loops::{CallId, Plan, Role};
+use mlc_ir::loops::{ArgId, CallId, Mode, Plan, Role};
 use mlc_ir::lower::alias::candidates;
 
 /// A value that a kernel could overwrite with its result, were it not read again. Both are alive at the peak.
@@ -29,11 +29,12 @@ pub fn blockers(plan: &Plan, device: Device, peak: CallId) -> Vec<Blocker> {
     };
     let mut found: Vec<Blocker> = vec![];
     for (i, call) in program.calls.iter().enumerate().take(peak.ix() + 1) {
-        let written = call.args.last().map(|s| s.buffer.ix());
-        if !written.is_some_and(alive) || !call.donates.is_empty() {
-            continue;
-        }
-        for read in candidates(program.kernel_of(call)) {
+        let kernel = program.kernel_of(call);
+        let written = (0..kernel.args.len() as u32).map(ArgId).filter(|a| {
+            let donated = call.donates.iter().any(|d| d.1 == *a);
+            kernel.arg(*a).mode == Mode::Write && !donated && alive(call.args[a.ix()].buffer.ix())
+        });
+        for read in written.flat_map(|w| candidates(kernel, w)) {
             let b = call.args[read.ix()].buffer;
             let again = program.calls[i + 1..].iter().find(|c| c.args.iter().any(|s| s.buffer == b));
             if let (true, Some(again)) = (alive(b.ix()), again) {

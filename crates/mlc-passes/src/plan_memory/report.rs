@@ -72,6 +72,14 @@ pub struct AliveRow {
 }
 
 impl MemoryReport {
+    /// The parts alone, which a plan says by itself.
+    pub fn of_arenas(plan: &Plan) -> MemoryReport {
+        let part = |a: &mlc_ir::loops::Arena| Part { device: a.device, kind: a.kind, bytes: a.bytes };
+        let mut parts: Vec<Part> = plan.arenas.iter().map(part).collect();
+        parts.sort_by_key(|p| (p.device, p.kind));
+        MemoryReport { parts, temps: vec![] }
+    }
+
     /// All bytes on a device.
     pub fn peak(&self, device: Device) -> u64 {
         self.of(device).fold(0, |n, p| n.saturating_add(p.bytes))
@@ -170,9 +178,7 @@ pub fn kind_name(kind: ArenaKind) -> &'static str {
 }
 
 pub(super) fn report(plan: &Plan, spans: &Lives) -> MemoryReport {
-    let mut parts: Vec<Part> =
-        plan.arenas.iter().map(|a| Part { device: a.device, kind: a.kind, bytes: a.bytes }).collect();
-    parts.sort_by_key(|p| (p.device, p.kind));
+    let MemoryReport { parts, .. } = MemoryReport::of_arenas(plan);
     let temps = parts.iter().filter(|p| p.kind == ArenaKind::Temp);
     let temps = temps.filter_map(|p| temp_peak(plan, spans, p.device)).collect();
     MemoryReport { parts, temps }

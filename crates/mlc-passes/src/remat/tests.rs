@@ -15,7 +15,7 @@ use rustc_hash::FxHashSet;
 use super::{recompute, stored};
 use crate::entry::plan;
 use crate::lower::tests::{Values, bound, layout_of, random_feed, run};
-use crate::{Decompose, Lowered, PassManager, lower_entry, lower_entry_within};
+use crate::{Decompose, Fusion, Lowered, PassManager, lower_entry, lower_entry_within};
 
 /// Results by name: programs of one entry number their buffers differently.
 fn results(
@@ -55,7 +55,7 @@ fn any_values_may_be_recomputed() {
         let ids: Vec<NodeId> = g.topo_order();
         ids.iter().skip(ids.len() / 2).for_each(|&id| g.set_phase(id, Phase::Backward));
         let g = decomposed(&g);
-        let Ok(kept) = plan(&g, &layout, &|_| 0) else { continue };
+        let Ok(kept) = plan(&g, &layout, &|_| 0, Fusion::default()) else { continue };
         let mut rng = Rng(seed);
         let temps = kept.program().buffers.iter().filter(|b| b.role == Role::Temp);
         let forward = temps.map(|b| NodeId(b.prov.node)).filter(|&n| g.node(n).prov.phase == Phase::Forward);
@@ -65,7 +65,7 @@ fn any_values_may_be_recomputed() {
         }
         let again = recompute(&g, &dropped, &stored(kept.program())).unwrap();
         mlc_ir::graph::verify(&again).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
-        let lowered = plan(&again, &layout, &|_| 0).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        let lowered = plan(&again, &layout, &|_| 0, Fusion::default()).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         assert_eq!(results(&kept, &layout, &feed), results(&lowered, &layout, &feed), "seed {seed}");
         tried += 1;
         copied += usize::from(again.len() > g.len());
@@ -105,7 +105,7 @@ fn chain(depth: usize, batch: usize, width: usize) -> Graph {
 }
 
 fn within(g: &Graph, layout: &StateLayout, limit: u64) -> Lowered {
-    lower_entry_within(g, layout, &|_| 0, Some(limit)).unwrap()
+    lower_entry_within(g, layout, &|_| 0, Fusion::default(), Some(limit)).unwrap()
 }
 
 #[test]

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use mlc_diag::Diagnostic;
+use mlc_ir::DType;
 use mlc_ir::program::PipelineSpec;
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +97,14 @@ impl Stream {
 
     pub fn datasets(&self) -> impl Iterator<Item = &Arc<Dataset>> {
         self.parts.iter().map(|p| &p.dataset)
+    }
+
+    /// The fields of a batch with their shapes. `batch` is less than [`Stream::batches_per_epoch`].
+    pub fn shapes(&self, batch: u64) -> impl Iterator<Item = (&str, DType, Vec<usize>)> {
+        self.layout.fields.iter().map(move |f| {
+            let rows = self.parts[f.part].range(batch).len();
+            (f.name.as_str(), f.dtype, [rows].into_iter().chain(f.sample.iter().copied()).collect())
+        })
     }
 
     pub(super) fn layout(&self) -> &Arc<Layout> {

@@ -85,16 +85,17 @@ pub trait Session: Send {
     fn run_timed(&mut self, times: &mut [Duration]) -> Result<(), Diagnostic>;
 }
 
-/// What compiling cost.
+/// What compiling a plan cost.
 #[derive(Debug, Clone, Default)]
 pub struct CompileStats {
-    /// Distinct kernels that were compiled.
-    pub kernels: usize,
-    /// Calls that reused a kernel compiled for another one.
+    /// Functions that were compiled; a kernel has one or several. 0 where an artifact had them all.
+    pub functions: usize,
+    /// Functions that were there: of an equal kernel of this plan, of another entry or binding, or of an
+    /// artifact.
     pub shared: usize,
     pub total: Duration,
-    /// Name and time of each compiled kernel.
+    /// Name and time of each compiled function; several threads compile.
     pub times: Vec<(Arc<str>, Duration)>,
-    /// Machine code, in bytes.
+    /// Machine code that was compiled, in bytes.
     pub code_bytes: usize,
 }

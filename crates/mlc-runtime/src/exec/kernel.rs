@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use super::memory::ALIGN;
 use super::pool::{Pool, WorkerPanicked};
 
@@ -35,7 +37,7 @@ impl Phase {
 }
 
 /// Bytes of working memory of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ScratchNeed {
     /// One block for the call: it lives through all phases, and all chunks see it.
     pub shared: u64,

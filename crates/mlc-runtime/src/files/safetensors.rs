@@ -48,7 +48,8 @@ impl SafetensorsFile {
         Self::parse(path.display().to_string(), &bytes)
     }
 
-    pub(super) fn parse(name: String, bytes: &Bytes) -> Result<SafetensorsFile, Diagnostic> {
+    /// A file's content; errors call it `name`.
+    pub fn parse(name: String, bytes: &Bytes) -> Result<SafetensorsFile, Diagnostic> {
         let malformed = |what: &dyn fmt::Display| error::malformed(&name, FORMAT, what);
         let Some(len) = bytes.first_chunk::<8>() else {
             return Err(malformed(&format!("it has only {} bytes", bytes.len())));
@@ -154,14 +155,21 @@ pub fn write(
     tensors: &[(&str, TensorView<'_>)],
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), Diagnostic> {
+    atomic_write(path, |out| write_to(out, tensors, metadata))
+}
+
+/// What [`write`] puts into a file.
+pub fn write_to(
+    out: &mut impl Write,
+    tensors: &[(&str, TensorView<'_>)],
+    metadata: &BTreeMap<String, String>,
+) -> std::io::Result<()> {
     let mut order: Vec<&(&str, TensorView<'_>)> = tensors.iter().collect();
     order.sort_by_key(|(key, t)| (std::cmp::Reverse(t.dtype.size()), *key));
     let header = header_text(&order, metadata);
-    atomic_write(path, |out| {
-        out.write_all(&(header.len() as u64).to_le_bytes())?;
-        out.write_all(header.as_bytes())?;
-        order.iter().try_for_each(|(_, t)| out.write_all(t.bytes))
-    })
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(header.as_bytes())?;
+    order.iter().try_for_each(|(_, t)| out.write_all(t.bytes))
 }
 
 /// Padded so that the elements start at a multiple of 64.

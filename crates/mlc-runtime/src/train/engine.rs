@@ -47,6 +47,15 @@ pub trait Engine {
     /// Their values after the last run of this entry.
     fn read_scalars(&mut self, call: &Self::Call, values: &mut Vec<f64>);
 
+    /// Loads the weights that came with the program, if any did: after those that the file names, before
+    /// those of the options.
+    ///
+    /// # Errors
+    /// Where they do not fit.
+    fn load_embedded(&mut self) -> Result<(), Diagnostics> {
+        Ok(())
+    }
+
     fn states(&self) -> Vec<StateDecl>;
 
     /// # Errors

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use mlc_diag::Diagnostics;
+use mlc_ir::DType;
 use mlc_ir::program::DataSpec;
-use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
-use super::engine::{Engine, Fed};
+use super::engine::{Engine, Fed, Scalar};
+use super::sums::Sums;
 use crate::HostTensor;
 use crate::data::{Batch, Dataset, LoadOptions, Loader, LoaderOptions, Position, Stream, StreamOptions};
 
@@ -39,15 +41,51 @@ impl Data {
     }
 }
 
+/// The inputs that an epoch feeds, each combination of shapes once: the full batch and, where there is one, the
+/// smaller last one.
+///
+/// # Errors
+/// As [`Data::open`] and [`Data::stream`].
+pub fn epoch_inputs(spec: &DataSpec, options: &LoadOptions) -> Result<Vec<Vec<Fed>>, Diagnostics> {
+    let data = Data::open(spec, options)?;
+    let stream = data.stream(StreamOptions { seed: options.seed, shuffle: false })?;
+    // Parts end together, with the shortest: only the last batch can differ.
+    let mut batches = vec![0, stream.batches_per_epoch().saturating_sub(1)];
+    batches.dedup();
+    let shared = data.shared.iter().map(|(n, t)| fed(n, t.dtype(), t.shape()));
+    let shared: Vec<Fed> = shared.collect();
+    let fields = |batch| stream.shapes(batch).map(|(name, dtype, shape)| fed(name, dtype, &shape));
+    let mut all: Vec<Vec<Fed>> =
+        batches.into_iter().map(|b| fields(b).chain(shared.iter().cloned()).collect()).collect();
+    all.dedup();
+    Ok(all)
+}
+
+fn fed(name: &str, dtype: DType, shape: &[usize]) -> Fed {
+    Fed { name: name.into(), dtype, shape: shape.to_vec() }
+}
+
+/// An entry bound to the shapes of its inputs.
+pub struct Bound<C> {
+    pub call: C,
+    /// Its scalar results.
+    pub scalars: Vec<Scalar>,
+    /// Where their sums are.
+    pub places: Vec<usize>,
+    /// The entry, and the sizes of the batch's dims.
+    entry: usize,
+    dims: SmallVec<[usize; 4]>,
+}
+
 /// Where a step's inputs come from. Without data there is one empty record a step, and no epochs end.
 pub struct Feed<'d, C> {
     loader: Option<Loader>,
     data: Option<&'d Data>,
-    calls: FxHashMap<(String, Vec<usize>), C>,
+    bound: Vec<Bound<C>>,
     none_at: Position,
 }
 
-impl<'d, C: Clone> Feed<'d, C> {
+impl<'d, C> Feed<'d, C> {
     /// # Errors
     /// Where the pipeline or the start position does not fit the data.
     pub fn new(
@@ -63,7 +101,7 @@ impl<'d, C: Clone> Feed<'d, C> {
                 Some(Loader::new(data.stream(stream)?, options)?)
             }
         };
-        Ok(Feed { loader, data, calls: FxHashMap::default(), none_at: start })
+        Ok(Feed { loader, data, bound: vec![], none_at: start })
     }
 
     pub fn batches_per_epoch(&self) -> Option<u64> {
@@ -89,38 +127,43 @@ impl<'d, C: Clone> Feed<'d, C> {
         }
     }
 
-    /// Runs `entry` on a batch, compiling it the first time a shape occurs.
+    /// Runs an entry, which its caller numbers, on a batch. It is compiled the first time a shape occurs;
+    /// after that nothing is allocated.
     ///
     /// # Errors
     /// The engine's.
     pub fn run<E: Engine<Call = C>>(
         &mut self,
         engine: &mut E,
-        entry: &str,
+        (entry, name): (usize, &str),
         batch: Option<&Batch>,
-    ) -> Result<C, Diagnostics> {
-        let shared = self.data.map_or(&[][..], |d| &d.shared);
-        let fields = || batch.into_iter().flat_map(Batch::fields);
-        let key = (entry.to_string(), batch.map_or(vec![], |b| b.dims().map(|d| d.1).collect()));
-        let call = match self.calls.get(&key) {
-            Some(call) => call.clone(),
+        sums: &mut Sums,
+    ) -> Result<&Bound<C>, Diagnostics> {
+        let dims = || batch.into_iter().flat_map(Batch::dims).map(|d| d.1);
+        let known = self.bound.iter().position(|b| b.entry == entry && b.dims.iter().copied().eq(dims()));
+        let at = match known {
+            Some(at) => at,
             None => {
-                let fed: Vec<Fed> = fields()
-                    .map(|(n, t)| Fed { name: n.into(), dtype: t.dtype, shape: t.shape.to_vec() })
-                    .chain(shared.iter().map(|(n, t)| Fed {
-                        name: n.as_str().into(),
-                        dtype: t.dtype(),
-                        shape: t.shape().to_vec(),
-                    }))
-                    .collect();
-                let call = engine.bind(entry, &fed)?;
-                self.calls.insert(key, call.clone());
-                call
+                let call = engine.bind(name, &self.fed(batch))?;
+                let scalars = engine.scalars(&call);
+                let places = sums.places(&scalars);
+                self.bound.push(Bound { call, scalars, places, entry, dims: dims().collect() });
+                self.bound.len() - 1
             }
         };
-        let bytes: smallvec::SmallVec<[&[u8]; 8]> =
-            fields().map(|(_, t)| t.bytes).chain(shared.iter().map(|(_, t)| t.bytes())).collect();
-        engine.run(&call, &bytes)?;
-        Ok(call)
+        let shared = self.data.map_or(&[][..], |d| &d.shared);
+        let fields = batch.into_iter().flat_map(Batch::fields);
+        let bytes: SmallVec<[&[u8]; 8]> =
+            fields.map(|(_, t)| t.bytes).chain(shared.iter().map(|(_, t)| t.bytes())).collect();
+        engine.run(&self.bound[at].call, &bytes)?;
+        Ok(&self.bound[at])
+    }
+
+    /// The types of what an entry is given with a batch.
+    fn fed(&self, batch: Option<&Batch>) -> Vec<Fed> {
+        let shared = self.data.map_or(&[][..], |d| &d.shared);
+        let fields = batch.into_iter().flat_map(Batch::fields);
+        let fields = fields.map(|(n, t)| fed(n, t.dtype, t.shape));
+        fields.chain(shared.iter().map(|(n, t)| fed(n, t.dtype(), t.shape()))).collect()
     }
 }

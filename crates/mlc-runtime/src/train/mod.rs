@@ -14,11 +14,13 @@ mod log;
 mod report;
 mod run;
 mod save;
+mod sums;
 #[cfg(test)]
 mod tests;
 
 pub use checkpoint::{Checkpoint, Progress};
 pub use engine::{Engine, Fed, Scalar};
+pub use feed::epoch_inputs;
 pub use report::{End, Observer, Planned, RunReport, Silent, StepReport, ValidationReport};
 pub use run::{TrainOptions, load_initial, train, validate};
-pub use save::{load_weights, save_weights};
+pub use save::{load_weights, load_weights_from, save_weights, weights_file};

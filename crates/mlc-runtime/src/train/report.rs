@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// One update.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct StepReport {
     /// 1-based, over the whole run.
     pub step: u64,

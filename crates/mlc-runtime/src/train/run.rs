@@ -13,6 +13,7 @@ use super::feed::{Data, Feed};
 use super::log::Log;
 use super::report::{End, Observer, Planned, RunReport, StepReport, ValidationReport};
 use super::save::{load_weights, save_weights};
+use super::sums::Sums;
 use crate::HostTensor;
 use crate::data::{Batch, LoadOptions, Position, StreamOptions};
 
@@ -86,11 +87,12 @@ pub fn train<E: Engine>(
         progress,
         saved: vec![],
         checkpoint: None,
-        last: None,
+        last: StepReport::default(),
         validated: None,
         warned: false,
         start: Instant::now(),
-        buffer: vec![],
+        values: vec![],
+        sums: Sums::default(),
     };
     run.go(engine, interrupt)
 }
@@ -147,7 +149,7 @@ impl Entries {
     }
 }
 
-/// Loads the weights that the block names, then those of the options.
+/// Loads the weights that the block names, then those that came with the program, then those of the options.
 ///
 /// # Errors
 /// Of the files, and of tensors that do not fit; what was loaded from an earlier file stays.
@@ -177,6 +179,7 @@ pub fn load_initial<E: Engine>(
             observer.warn(Diagnostic::warning("W0701", note));
         }
     }
+    engine.load_embedded()?;
     if let Some(path) = &options.weights {
         for note in load_weights(engine, path, &options.load.cache, &|_| true, true)? {
             observer.warn(Diagnostic::warning("W0701", note));
@@ -196,14 +199,17 @@ struct Run<'a, C> {
     progress: Progress,
     saved: Vec<PathBuf>,
     checkpoint: Option<PathBuf>,
-    last: Option<StepReport>,
+    /// Of the last update, if there was one; its lists are used again by the next.
+    last: StepReport,
     validated: Option<ValidationReport>,
     warned: bool,
     start: Instant,
-    buffer: Vec<f64>,
+    /// A call's scalars.
+    values: Vec<f64>,
+    sums: Sums,
 }
 
-impl<C: Clone> Run<'_, C> {
+impl<C> Run<'_, C> {
     fn go<E: Engine<Call = C>>(
         mut self,
         engine: &mut E,
@@ -290,52 +296,53 @@ impl<C: Clone> Run<'_, C> {
     }
 
     /// One update from `accumulate` batches (or what an epoch has left); false at the end of an epoch.
+    /// Allocates nothing once every shape of batch has been seen, unless a log is written.
     fn update<E: Engine<Call = C>>(&mut self, engine: &mut E) -> Result<bool, Diagnostics> {
         let begun = Instant::now();
-        let step = self.progress.step;
         let epoch = self.feed.position().epoch;
-        let active: Vec<usize> = (0..self.spec.losses.len())
-            .filter(|&i| step.is_multiple_of(self.spec.losses[i].every.max(1)))
-            .collect();
-        let Some(entry) = self.entries.steps.iter().find(|(a, _)| *a == active).map(|e| e.1.clone()) else {
-            return Err(Diagnostic::bug(format!("no step entry for the losses {active:?}")).into());
-        };
+        let entry = self.entry(self.progress.step)?;
         let left = self.feed.batches_per_epoch().map_or(u64::MAX, |n| n - self.feed.position().batch.min(n));
         let group = self.spec.accumulate.clamp(1, left.max(1));
-        let (mut sums, mut rows) = (Sums::default(), 0u64);
+        let mut rows = 0u64;
+        self.sums.clear();
         for i in 0..group {
             let Some(batch) = self.feed.next()? else { return Ok(false) };
-            let name = match &self.entries.micro {
-                Some(micro) if i + 1 < group => micro,
-                _ => &entry,
+            let entry = match &self.entries.micro {
+                Some(micro) if i + 1 < group => (usize::MAX, micro.as_str()),
+                _ => (entry, self.entries.steps[entry].1.as_str()),
             };
-            let call = self.feed.run(engine, name, batch.as_ref())?;
-            engine.read_scalars(&call, &mut self.buffer);
-            sums.add(engine, &call, &self.buffer, false);
+            let bound = self.feed.run(engine, entry, batch.as_ref(), &mut self.sums)?;
+            engine.read_scalars(&bound.call, &mut self.values);
+            self.sums.add(&bound.places, &bound.scalars, &self.values, false);
             rows += batch.as_ref().map_or(0, Batch::rows) as u64;
         }
         self.progress.step += 1;
-        let report = StepReport {
-            step: self.progress.step,
-            epoch,
-            losses: sums.named("loss"),
-            metrics: sums.named("metric"),
-            lr: sums.named("lr"),
-            scale: sums.get("scale").unwrap_or(1.0),
-            skipped: sums.get("skipped").unwrap_or(0.0) as u64,
-            ms: begun.elapsed().as_secs_f64() * 1e3,
-            rows,
-        };
-        self.warn_once(&report);
+        let (report, sums) = (&mut self.last, &self.sums);
+        (report.step, report.epoch, report.rows) = (self.progress.step, epoch, rows);
+        sums.named("loss", &mut report.losses);
+        sums.named("metric", &mut report.metrics);
+        sums.named("lr", &mut report.lr);
+        report.scale = sums.get("scale").unwrap_or(1.0);
+        report.skipped = sums.get("skipped").unwrap_or(0.0) as u64;
+        report.ms = begun.elapsed().as_secs_f64() * 1e3;
+        self.warn_once();
         if let Some(log) = &mut self.log {
-            log.step(&report)?;
+            log.step(&self.last)?;
         }
-        self.observer.step(&report);
-        self.last = Some(report);
+        self.observer.step(&self.last);
         Ok(true)
     }
 
-    fn warn_once(&mut self, report: &StepReport) {
+    /// The step entry for the losses that are active at a step.
+    fn entry(&self, step: u64) -> Result<usize, Diagnostics> {
+        let active = |i: usize| step.is_multiple_of(self.spec.losses[i].every.max(1));
+        let fits = |losses: &[usize]| (0..self.spec.losses.len()).all(|i| losses.contains(&i) == active(i));
+        let found = self.entries.steps.iter().position(|(losses, _)| fits(losses));
+        found.ok_or_else(|| Diagnostic::bug(format!("no step entry for the losses active at {step}")).into())
+    }
+
+    fn warn_once(&mut self) {
+        let report = &self.last;
         if self.warned || report.losses.iter().all(|l| l.1.is_finite()) {
             return;
         }
@@ -362,7 +369,7 @@ impl<C: Clone> Run<'_, C> {
     fn validate<E: Engine<Call = C>>(&mut self, engine: &mut E) -> Result<bool, Diagnostics> {
         let Some(data) = &self.validation else { return Ok(false) };
         let step = self.progress.step;
-        let epoch = self.last.as_ref().map_or(0, |r| r.epoch);
+        let epoch = self.last.epoch;
         let report = validate_on(engine, data, &self.entries.validate, self.progress.seed, step, epoch)?;
         self.progress.validated_at = Some(step);
         if let Some(log) = &mut self.log {
@@ -455,7 +462,7 @@ impl<C: Clone> Run<'_, C> {
             seed: self.progress.seed,
             end,
             validation: self.validated,
-            last: self.last,
+            last: (self.last.step > 0).then_some(self.last),
             saved: self.saved,
             checkpoint: self.checkpoint,
             seconds: self.start.elapsed().as_secs_f64(),
@@ -481,43 +488,13 @@ fn validate_on<E: Engine>(
     let mut feed = Feed::new(Some(data), stream, Position::default(), PREFETCH)?;
     let (mut sums, mut values, mut rows) = (Sums::default(), vec![], 0);
     while let Some(batch) = feed.next()? {
-        let call = feed.run(engine, entry, batch.as_ref())?;
-        engine.read_scalars(&call, &mut values);
-        sums.add(engine, &call, &values, true);
+        let bound = feed.run(engine, (0, entry), batch.as_ref(), &mut sums)?;
+        engine.read_scalars(&bound.call, &mut values);
+        sums.add(&bound.places, &bound.scalars, &values, true);
         rows += batch.as_ref().map_or(0, Batch::rows) as u64;
     }
-    let (losses, metrics) = (sums.named("loss"), sums.named("metric"));
+    let (mut losses, mut metrics) = (vec![], vec![]);
+    sums.named("loss", &mut losses);
+    sums.named("metric", &mut metrics);
     Ok(ValidationReport { step, epoch, losses, metrics, rows, ms: begun.elapsed().as_secs_f64() * 1e3 })
-}
-
-/// Weighted means of named scalars over several calls.
-#[derive(Default)]
-struct Sums(Vec<(String, f64, f64)>);
-
-impl Sums {
-    fn add<E: Engine>(&mut self, engine: &E, call: &E::Call, values: &[f64], weighted: bool) {
-        for (scalar, &value) in engine.scalars(call).into_iter().zip(values) {
-            let weight = if weighted { scalar.weight.unwrap_or(1) as f64 } else { 1.0 };
-            if weight == 0.0 {
-                continue;
-            }
-            match self.0.iter_mut().find(|s| s.0 == scalar.name) {
-                Some((_, sum, total)) => (*sum, *total) = (*sum + value * weight, *total + weight),
-                None => self.0.push((scalar.name, value * weight, weight)),
-            }
-        }
-    }
-
-    fn get(&self, name: &str) -> Option<f64> {
-        self.0.iter().find(|s| s.0 == name).map(|(_, sum, weight)| sum / weight)
-    }
-
-    /// The means called `prefix` (as the empty name) or `prefix.NAME`.
-    fn named(&self, prefix: &str) -> Vec<(String, f64)> {
-        let name = |s: &str| match s.strip_prefix(prefix)? {
-            "" => Some(String::new()),
-            rest => rest.strip_prefix('.').map(str::to_string),
-        };
-        self.0.iter().filter_map(|(n, sum, weight)| Some((name(n)?, sum / weight))).collect()
-    }
 }

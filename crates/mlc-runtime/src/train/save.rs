@@ -1,8 +1,10 @@
 //! Weights in and out: safetensors under PyTorch's names.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use mlc_diag::{Diagnostic, Diagnostics};
+use mlc_ir::Symbol;
 use mlc_ir::program::{StateDecl, StateKind};
 
 use super::engine::Engine;
@@ -22,13 +24,35 @@ pub fn save_weights<E: Engine>(
     path: &Path,
     wanted: &dyn Fn(&StateDecl) -> bool,
 ) -> Result<usize, Diagnostics> {
-    let states: Vec<StateDecl> = engine.states().into_iter().filter(|s| is_weight(s) && wanted(s)).collect();
-    let tensors: Vec<HostTensor> =
-        states.iter().map(|s| engine.read_state(&s.path)).collect::<Result<_, _>>()?;
-    let named: Vec<_> = states.iter().zip(&tensors).map(|(s, t)| (&*s.path, t.view())).collect();
-    let metadata = std::collections::BTreeMap::from([("format".to_string(), "pt".to_string())]);
-    safetensors::write(path, &named, &metadata)?;
-    Ok(states.len())
+    let weights = weights(engine, wanted)?;
+    let named: Vec<_> = weights.iter().map(|(name, t)| (&**name, t.view())).collect();
+    safetensors::write(path, &named, &metadata())?;
+    Ok(weights.len())
+}
+
+/// All parameters and buffers, as the content of a safetensors file.
+///
+/// # Errors
+/// Where a state cannot be read.
+pub fn weights_file<E: Engine>(engine: &E) -> Result<Vec<u8>, Diagnostics> {
+    let weights = weights(engine, &|_| true)?;
+    let named: Vec<_> = weights.iter().map(|(name, t)| (&**name, t.view())).collect();
+    let mut bytes = vec![];
+    let written = safetensors::write_to(&mut bytes, &named, &metadata());
+    written.map_err(|e| Diagnostic::bug(format!("weights in memory: {e}")))?;
+    Ok(bytes)
+}
+
+fn weights<E: Engine>(
+    engine: &E,
+    wanted: &dyn Fn(&StateDecl) -> bool,
+) -> Result<Vec<(Symbol, HostTensor)>, Diagnostics> {
+    let states = engine.states().into_iter().filter(|s| is_weight(s) && wanted(s));
+    states.map(|s| Ok((s.path.clone(), engine.read_state(&s.path)?))).collect()
+}
+
+fn metadata() -> BTreeMap<String, String> {
+    BTreeMap::from([("format".to_string(), "pt".to_string())])
 }
 
 /// Gives the parameters and buffers that `wanted` accepts the values of a safetensors file. A tied
@@ -45,6 +69,20 @@ pub fn load_weights<E: Engine>(
     all: bool,
 ) -> Result<Vec<String>, Diagnostics> {
     let file = safetensors::SafetensorsFile::open(path, cache)?;
+    load_weights_from(engine, &file, &path.display().to_string(), wanted, all)
+}
+
+/// [`load_weights`] from an open file, which errors call `name`.
+///
+/// # Errors
+/// As [`load_weights`].
+pub fn load_weights_from<E: Engine>(
+    engine: &mut E,
+    file: &safetensors::SafetensorsFile,
+    name: &str,
+    wanted: &dyn Fn(&StateDecl) -> bool,
+    all: bool,
+) -> Result<Vec<String>, Diagnostics> {
     let keys = file.keys();
     let states: Vec<StateDecl> = engine.states().into_iter().filter(is_weight).collect();
     let (mut problems, mut notes, mut found) = (vec![], vec![], vec![]);
@@ -82,11 +120,7 @@ pub fn load_weights<E: Engine>(
     }
     if !problems.is_empty() {
         let n = problems.len();
-        let title = format!(
-            "`{}` does not fit the model: {n} problem{}",
-            path.display(),
-            if n == 1 { "" } else { "s" }
-        );
+        let title = format!("`{name}` does not fit the model: {n} problem{}", if n == 1 { "" } else { "s" });
         let mut d = Diagnostic::error("E0724", title);
         d.notes = problems;
         return Err(d.hint("names are paths as `mlc check` lists them; nothing was loaded").into());

@@ -33,6 +33,16 @@ pub trait Arith {
     fn max(&mut self, a: Self::F, b: Self::F) -> Self::F;
     /// `(a < b or a != a) ? a : b`
     fn min(&mut self, a: Self::F, b: Self::F) -> Self::F;
+    /// `min(c, a)` for a constant that is no NaN: a NaN `a` stays.
+    #[inline(always)]
+    fn at_most(&mut self, a: Self::F, c: Self::F) -> Self::F {
+        self.min(c, a)
+    }
+    /// `max(c, a)`, likewise.
+    #[inline(always)]
+    fn at_least(&mut self, a: Self::F, c: Self::F) -> Self::F {
+        self.max(c, a)
+    }
     fn rint(&mut self, a: Self::F) -> Self::F;
     fn eq(&mut self, a: Self::F, b: Self::F) -> Self::M;
     /// True for NaN.

@@ -13,7 +13,7 @@ pub fn erf<A: Arith>(a: &mut A, x: A::F) -> A::F {
     let near = a.fma(x, q, x);
     // Above: 1 - e^g with g = log erfc|x|, as a sum of two; 1 from where erf rounds to it.
     let top = a.pick(4.0, 6.0);
-    let t = a.min(ax, top);
+    let t = a.at_most(ax, top);
     let (g, lo) = erfc_log(a, t);
     let far = one_minus_exp_of_pair(a, g, lo);
     let far = a.xor_sign(far, x);

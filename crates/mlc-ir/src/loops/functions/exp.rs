@@ -43,17 +43,18 @@ fn exp_pair<A: Arith>(a: &mut A, r: A::F, r_lo: A::F) -> (A::F, A::F) {
     a.fast_two_sum(h, l)
 }
 
-/// y * 2^k, with one rounding where the result is subnormal. |k| below twice the largest exponent.
+/// y * 2^k, with one rounding where the result is subnormal: k is split in halves, of which the first product is
+/// exact. |k| below twice the largest exponent.
 #[inline(always)]
 fn scale<A: Arith>(a: &mut A, y: A::F, k: A::F) -> A::F {
-    let half = a.num(0.5);
-    let t = a.mul(k, half);
-    let k1 = a.rint(t);
-    let k2 = a.sub(k, k1);
-    let i1 = a.to_int(k1);
-    let i2 = a.to_int(k2);
-    let s1 = a.exp2_int(i1);
-    let s2 = a.exp2_int(i2);
+    let i = a.to_int(k);
+    let biases = a.bits(2 * a.bias());
+    let both = a.uadd(i, biases);
+    let first = a.shr_by(both, 1);
+    let second = a.usub(both, first);
+    let frac_bits = a.frac_bits();
+    let (b1, b2) = (a.shl_by(first, frac_bits), a.shl_by(second, frac_bits));
+    let (s1, s2) = (a.of_bits(b1), a.of_bits(b2));
     let y = a.mul(y, s1);
     a.mul(y, s2)
 }
@@ -63,8 +64,8 @@ fn scale<A: Arith>(a: &mut A, y: A::F, k: A::F) -> A::F {
 fn clamp<A: Arith>(a: &mut A, x: A::F) -> A::F {
     let hi = a.pick(89.0, 710.0);
     let lo = a.pick(-105.0, -746.0);
-    let x = a.min(x, hi);
-    a.max(x, lo)
+    let x = a.at_most(x, hi);
+    a.at_least(x, lo)
 }
 
 #[inline(always)]
@@ -122,7 +123,7 @@ fn half_expm1<A: Arith>(a: &mut A, x: A::F) -> (A::F, A::F) {
     let one = a.num(1.0);
     let k1 = a.sub(k, one);
     let lo = a.pick(-126.0, -1022.0);
-    let k1 = a.max(k1, lo);
+    let k1 = a.at_least(k1, lo);
     let i = a.to_int(k1);
     let s = a.exp2_int(i);
     let half = a.num(0.5);
@@ -155,7 +156,7 @@ pub fn tanh<A: Arith>(a: &mut A, x: A::F) -> A::F {
     // tanh|x| = m / (m + 1) with m = (e^2|x| - 1) / 2.
     let ax = a.abs(x);
     let top = a.pick(20.0, 40.0);
-    let t = a.min(ax, top);
+    let t = a.at_most(ax, top);
     let t = a.add(t, t);
     let m = half_expm1(a, t);
     let m = a.fast_two_sum(m.0, m.1);

@@ -18,6 +18,8 @@ mod trig;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 pub use arith::{Arith, Scalar32, Scalar64};
 pub use check::{UlpError, ulp_error_exhaustive, ulp_error_sampled};
 pub use emit::{Emit, expand};
@@ -100,7 +102,7 @@ fn eval32(f: Func, x: f32, y: Option<f32>) -> f32 {
 }
 
 /// A function of scalars.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Func {
     Exp,
     Expm1,

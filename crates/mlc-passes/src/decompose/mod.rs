@@ -10,11 +10,16 @@
 //!   parts than a kernel takes arguments.
 //! - D4: no pad of a tensor without elements (the fill), no scatter from one (its first operand).
 //! - D5: a scatter in f16 or bf16 adds in f32 and rounds once.
+//! - D6: a scatter into zeros of at most one source to each place is a choice, see [`choice`].
+//! - D7: a reduction over all axes of what holds one value for each row is a column reduction, see [`rows`].
 //!
 //! ```text
 //! %1 = reduce %0 {kind=sum, axes=[0,2]}        %1 = reduce %0 {kind=sum, axes=[2]}
 //!                                              %2 = reduce %1 {kind=sum, axes=[0]}
 //! ```
+
+mod choice;
+mod rows;
 
 use mlc_diag::{Diagnostic, Diagnostics};
 use mlc_ir::graph::{Graph, GraphBuilder, Node, Stage, ValueId};
@@ -24,6 +29,7 @@ use mlc_ir::{DType, Dim, Shape, Type};
 use smallvec::smallvec;
 
 use crate::pass::{Pass, PassCx};
+use rows::Rows;
 
 /// A kernel takes at most this many parts of a concat.
 const MAX_PARTS: usize = 8;
@@ -48,11 +54,18 @@ impl Pass for Decompose {
     }
 
     fn run(&self, graph: &mut Graph, _: &mut PassCx) -> Result<(), Diagnostics> {
-        graph.rebuild(|new, _, node| {
-            Ok(match replacement(new, &node)? {
+        graph.remove_dead();
+        let checked = choice::checked(graph);
+        let mut rows = Rows::default();
+        graph.rebuild(|new, id, node| {
+            let values = match replacement(new, &node, checked.contains(&id), &rows)? {
                 Some(value) => smallvec![value],
                 None => new.insert_values(node),
-            })
+            };
+            for &v in &values {
+                rows.note(new, v)?;
+            }
+            Ok(values)
         })?;
         graph.remove_dead();
         Ok(())
@@ -60,15 +73,21 @@ impl Pass for Decompose {
 }
 
 /// The value to use instead of the node's, if it needs one. The node is not in the graph, its operands are.
-fn replacement(graph: &mut Graph, node: &Node) -> R<Option<ValueId>> {
+fn replacement(graph: &mut Graph, node: &Node, checked: bool, rows: &Rows) -> R<Option<ValueId>> {
     let Some(ty) = node.results.first() else { return Ok(None) };
     let mut b = GraphBuilder::new(graph, node.prov).on(ty.device);
     let operands = &node.operands;
     match &node.op {
-        Op::Reduce(r) => reduce(&mut b, r.kind, ty, operands[0], &r.axes).map(Some),
+        Op::Reduce(r) => reduce(&mut b, r.kind, ty, operands[0], &r.axes, rows).map(Some),
         Op::Contract(c) => contract(&mut b, c, ty, operands[0]),
         Op::Concat(c) => concat(&mut b, c, operands),
         Op::Pad(p) => pad(&mut b, p, ty, operands),
+        Op::ScatterAdd(s) if checked && size(&b, operands[operands.len() - 1])? != 0 => {
+            match choice::choice(&mut b, s, node)? {
+                Some(chosen) => Ok(Some(chosen)),
+                None => scatter(&mut b, s, operands),
+            }
+        }
         Op::ScatterAdd(s) => scatter(&mut b, s, operands),
         _ => Ok(None),
     }
@@ -85,7 +104,14 @@ fn filled(b: &mut GraphBuilder<'_>, ty: &Type, value: Literal) -> R<ValueId> {
 }
 
 /// A reduction with the result type `ty` in normal form.
-fn reduce(b: &mut GraphBuilder<'_>, kind: ReduceKind, ty: &Type, x: ValueId, axes: &[usize]) -> R<ValueId> {
+fn reduce(
+    b: &mut GraphBuilder<'_>,
+    kind: ReduceKind,
+    ty: &Type,
+    x: ValueId,
+    axes: &[usize],
+    rows: &Rows,
+) -> R<ValueId> {
     let shape = extents(b.graph, x)?;
     let arg = matches!(kind, ReduceKind::ArgMax | ReduceKind::ArgMin);
     if axes.iter().any(|&a| shape[a] == 0) {
@@ -93,7 +119,10 @@ fn reduce(b: &mut GraphBuilder<'_>, kind: ReduceKind, ty: &Type, x: ValueId, axe
     }
     let (unit, real): (Vec<usize>, Vec<usize>) = axes.iter().partition(|&&a| shape[a] == 1);
     if !unit.is_empty() {
-        return without_units(b, kind, ty, x, &unit, &real);
+        return without_units(b, kind, ty, x, &unit, &real, rows);
+    }
+    if let Some(sum) = rows.sum(b, kind, x, axes)? {
+        return Ok(sum);
     }
     let rank = shape.len();
     let trailing = (0..rank).rev().take_while(|a| axes.contains(a)).count();
@@ -147,6 +176,7 @@ fn without_units(
     x: ValueId,
     unit: &[usize],
     real: &[usize],
+    rows: &Rows,
 ) -> R<ValueId> {
     let arg = matches!(kind, ReduceKind::ArgMax | ReduceKind::ArgMin);
     if arg && real.is_empty() {
@@ -159,7 +189,7 @@ fn without_units(
         return Ok(x);
     }
     let axes: Vec<usize> = real.iter().map(|a| a - unit.iter().filter(|u| *u < a).count()).collect();
-    reduce(b, kind, ty, x, &axes)
+    reduce(b, kind, ty, x, &axes, rows)
 }
 
 fn contract(b: &mut GraphBuilder<'_>, c: &Contract, ty: &Type, lhs: ValueId) -> R<Option<ValueId>> {

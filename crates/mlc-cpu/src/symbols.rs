@@ -1,0 +1,115 @@
+//! What compiled code calls: the one table of names and addresses.
+//!
+//! Code holds no address of this process. It names a [`Symbol`], and whoever puts the code into memory
+//! ([`crate::link`]) writes the address of this table where the code asks for it. So the same bytes run here, in
+//! another process, and from a file; and a file can make code call nothing but what stands here.
+
+use mlc_ir::loops::functions::FUNCTIONS;
+use mlc_ir::loops::{Func, RedOp};
+
+use crate::features::Level;
+use crate::tile;
+
+/// Something that code may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Symbol {
+    /// A function on tiles; which code that is depends on the level. So it does for the next two.
+    Tile(Func),
+    /// Takes an array into another, element by element: [`tile::reduction`]'s first.
+    Combine(RedOp),
+    /// Folds lanes: its second.
+    Fold(RedOp),
+    /// A row of [`LIBRARY`].
+    Library(usize),
+}
+
+impl Symbol {
+    /// Every symbol there is. Their order is only used inside of one process.
+    pub fn all() -> impl Iterator<Item = Symbol> {
+        let tiles = FUNCTIONS.iter().map(|row| Symbol::Tile(row.func));
+        let reductions = RedOp::ALL.into_iter().flat_map(|op| [Symbol::Combine(op), Symbol::Fold(op)]);
+        tiles.chain(reductions).chain((0..LIBRARY.len()).map(Symbol::Library))
+    }
+
+    /// The name in object files.
+    pub fn name(self) -> String {
+        match self {
+            Symbol::Tile(f) => format!("mlc_tile_{f}"),
+            Symbol::Combine(op) => format!("mlc_combine_{}", op.name()),
+            Symbol::Fold(op) => format!("mlc_fold_{}", op.name()),
+            Symbol::Library(row) => LIBRARY[row].0.to_string(),
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Symbol> {
+        Symbol::all().find(|s| s.name() == name)
+    }
+
+    /// The number that stands for the symbol while a function is compiled.
+    pub fn number(self) -> u32 {
+        Symbol::all().position(|s| s == self).map_or(u32::MAX, |i| i as u32)
+    }
+
+    pub fn from_number(number: u32) -> Option<Symbol> {
+        Symbol::all().nth(number as usize)
+    }
+
+    /// The address for code of a level; `None` where the level has no such function.
+    pub fn address(self, level: Level) -> Option<usize> {
+        match self {
+            Symbol::Tile(f) => tile::code(f, level).map(|code| code as usize),
+            Symbol::Combine(op) => tile::reduction(op, level).map(|(combine, _)| combine as usize),
+            Symbol::Fold(op) => tile::reduction(op, level).map(|(_, fold)| fold as usize),
+            Symbol::Library(row) => Some((LIBRARY[row].1)()),
+        }
+    }
+}
+
+/// What code for the baseline instruction set calls, by the names that the generator gives.
+const LIBRARY: &[(&str, fn() -> usize)] = &[
+    ("fmaf", || fma32 as *const () as usize),
+    ("fma", || fma64 as *const () as usize),
+    ("floorf", || floor32 as *const () as usize),
+    ("floor", || floor64 as *const () as usize),
+    ("nearbyintf", || rint32 as *const () as usize),
+    ("nearbyint", || rint64 as *const () as usize),
+];
+
+extern "C" fn fma32(a: f32, b: f32, c: f32) -> f32 {
+    a.mul_add(b, c)
+}
+
+extern "C" fn fma64(a: f64, b: f64, c: f64) -> f64 {
+    a.mul_add(b, c)
+}
+
+extern "C" fn floor32(x: f32) -> f32 {
+    x.floor()
+}
+
+extern "C" fn floor64(x: f64) -> f64 {
+    x.floor()
+}
+
+extern "C" fn rint32(x: f32) -> f32 {
+    x.round_ties_even()
+}
+
+extern "C" fn rint64(x: f64) -> f64 {
+    x.round_ties_even()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_name_one_symbol_each() {
+        for s in Symbol::all() {
+            assert_eq!(Symbol::from_name(&s.name()), Some(s));
+            assert_eq!(Symbol::from_number(s.number()), Some(s));
+        }
+        assert_eq!(Symbol::from_name("system"), None);
+        assert_eq!(Symbol::from_number(u32::MAX), None);
+    }
+}

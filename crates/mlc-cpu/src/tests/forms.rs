@@ -1,0 +1,235 @@
+//! Kernels as fusion makes them, in loop-IR text: bits at small sizes, and how long they take at large ones.
+
+use std::time::{Duration, Instant};
+
+use mlc_ir::DType;
+use mlc_ir::loops::Kernel;
+use mlc_ir::loops::text::parse_kernel;
+use mlc_runtime::exec::{Call, HostMemory, Pool};
+
+use super::{Rng, backend, check};
+use crate::features::CpuFeatures;
+use crate::schedule::Costs;
+
+fn parse(text: &str) -> Kernel {
+    parse_kernel(text).unwrap_or_else(|e| panic!("{e:?}\n{text}"))
+}
+
+fn exp(n: u64) -> Kernel {
+    parse(&format!(
+        "kernel @exp(read x: f32[{n}], write y: f32[{n}]) rows() cols(c0: {n}) {{
+  !0 = infra %0 \"\" -
+  %0: f32 = load x[c0]
+  %1: f32 = exp %0
+  store y[c0] = %1
+}}"
+    ))
+}
+
+fn relu_ax_b(n: u64) -> Kernel {
+    parse(&format!(
+        "kernel @relu(read x: f32[{n}], write y: f32[{n}]) rows() cols(c0: {n}) {{
+  !0 = infra %0 \"\" -
+  %0: f32 = load x[c0]
+  %1: f32 = const 1.5
+  %2: f32 = const 0.25
+  %3: f32 = mul %0, %1
+  %4: f32 = add %3, %2
+  %5: f32 = const 0.0
+  %6: f32 = max %4, %5
+  store y[c0] = %6
+}}"
+    ))
+}
+
+fn softmax(r: u64, c: u64) -> Kernel {
+    let n = r * c;
+    parse(&format!(
+        "kernel @softmax(read x: f32[{n}], write y: f32[{n}]) rows(i0: {r}) cols(c0: {c}) {{
+  !0 = infra %0 \"\" -
+  %0: f32 = load x[{c}*i0 + c0]
+  acc0: f32 = max lanes %0
+  %1: f32 = acc0
+  %2: f32 = sub %0, %1
+  %3: f32 = exp %2
+  acc1: f32 = sum lanes %3
+  %4: f32 = acc1
+  %5: f32 = div %3, %4
+  store y[{c}*i0 + c0] = %5
+}}"
+    ))
+}
+
+/// Layer norm, its affine part, and GELU by tanh.
+fn norm_gelu(r: u64, c: u64) -> Kernel {
+    let n = r * c;
+    parse(&format!(
+        "kernel @norm_gelu(read x: f32[{n}], read g: f32[{c}], read b: f32[{c}], write mu: f32[{r}], write s: f32[{r}], write y: f32[{n}]) rows(i0: {r}) cols(c0: {c}) {{
+  !0 = infra %0 \"\" -
+  %0: f32 = load x[{c}*i0 + c0]
+  acc0: f32 = sum lanes %0
+  %1: f32 = acc0
+  %2: f32 = const {c}.0
+  %3: f32 = div %1, %2
+  %4: f32 = sub %0, %3
+  %5: f32 = mul %4, %4
+  acc1: f32 = sum lanes %5
+  %6: f32 = acc1
+  %7: f32 = div %6, %2
+  %8: f32 = const 0.00001
+  %9: f32 = add %7, %8
+  %10: f32 = sqrt %9
+  %11: f32 = const 1.0
+  %12: f32 = div %11, %10
+  %13: f32 = mul %4, %12
+  %14: f32 = load g[c0]
+  %15: f32 = mul %13, %14
+  %16: f32 = load b[c0]
+  %17: f32 = add %15, %16
+  %18: f32 = mul %17, %17
+  %19: f32 = mul %18, %17
+  %20: f32 = const 0.044715
+  %21: f32 = mul %19, %20
+  %22: f32 = add %17, %21
+  %23: f32 = const 0.7978846
+  %24: f32 = mul %22, %23
+  %25: f32 = tanh %24
+  %26: f32 = add %25, %11
+  %27: f32 = const 0.5
+  %28: f32 = mul %17, %27
+  %29: f32 = mul %28, %26
+  store mu[i0] = %3
+  store s[i0] = %12
+  store y[{c}*i0 + c0] = %29
+}}"
+    ))
+}
+
+/// Softmax and cross entropy, forward and backward, with the loss, the accuracy and the bias's gradient.
+fn cross_entropy(r: u64, c: u64) -> Kernel {
+    let n = r * c;
+    parse(&format!(
+        "kernel @xent(read x: f32[{n}], read l: u8[{r}], write d: f32[{n}], write loss: f32[1], write hits: f32[1], write db: f32[{c}]) rows(i0: {r}) cols(c0: {c}) {{
+  !0 = infra %0 \"\" -
+  %0: f32 = load x[{c}*i0 + c0]
+  acc0: f32 = max lanes %0
+  acc1: f32 = argmax lanes %0
+  %1: f32 = acc0
+  %2: f32 = sub %0, %1
+  %3: f32 = exp %2
+  acc2: f32 = sum lanes %3
+  %4: u8 = load l[i0]
+  %5: i64 = cast %4
+  %6: i64 = axis c0
+  %7: bool = eq %6, %5
+  %8: f32 = const 0.0
+  %9: f32 = select %7, %2, %8
+  acc3: f32 = sum lanes %9
+  %10: f32 = acc2
+  %11: f32 = acc3
+  %12: f32 = log %10
+  %13: f32 = sub %12, %11
+  %14: i64 = acc1
+  %15: bool = eq %14, %5
+  %16: f32 = cast %15
+  %17: f32 = div %3, %10
+  %18: f32 = const 1.0
+  %19: f32 = select %7, %18, %8
+  %20: f32 = sub %17, %19
+  %21: f32 = const 0.015625
+  %22: f32 = mul %20, %21
+  store d[{c}*i0 + c0] = %22
+  row loss[0] = sum f32 runs %13
+  row hits[0] = sum f32 runs %16
+  col db[c0] = sum f32 runs %22
+}}"
+    ))
+}
+
+fn column_sum(r: u64, c: u64) -> Kernel {
+    let n = r * c;
+    parse(&format!(
+        "kernel @colsum(read x: f32[{n}], write y: f32[{c}]) rows(i0: {r}) cols(c0: {c}) {{
+  !0 = infra %0 \"\" -
+  %0: f32 = load x[{c}*i0 + c0]
+  col y[c0] = sum f32 runs %0
+}}"
+    ))
+}
+
+/// Moderate numbers for floats, labels below 10 for bytes.
+fn inputs(k: &Kernel, seed: u64) -> Vec<Vec<u8>> {
+    let mut rng = Rng::new(seed);
+    let fill = |a: &mlc_ir::loops::Arg| match a.dtype {
+        DType::F32 => {
+            (0..a.len).flat_map(|_| ((rng.below(20_001) as f32 - 10_000.0) / 2000.0).to_le_bytes()).collect()
+        }
+        d => (0..a.len * d.size() as u64).map(|_| rng.below(10) as u8).collect(),
+    };
+    k.args.iter().map(fill).collect()
+}
+
+#[test]
+fn forms_keep_their_bits() {
+    for (r, c) in [(3, 10), (17, 64), (5, 256), (33, 300), (2, 1000), (19, 1024), (2, 4097), (3, 9000)] {
+        for k in [softmax(r, c), norm_gelu(r, c), cross_entropy(r, c), column_sum(r, c)] {
+            check(&format!("{} {r}x{c}", k.name), &k, &inputs(&k, c));
+        }
+    }
+    for n in [63, 64, 255, 257, 1000] {
+        check("exp", &exp(n), &inputs(&exp(n), n));
+        check("relu", &relu_ax_b(n), &inputs(&relu_ax_b(n), n));
+    }
+}
+
+/// The shortest of many runs on this thread.
+fn best(k: &Kernel) -> (Duration, Duration) {
+    let start = Instant::now();
+    let backend = backend(CpuFeatures::detect(), Costs::default());
+    let code = backend.kernels(std::slice::from_ref(k)).unwrap().0.remove(0);
+    let compile = start.elapsed();
+    let memory: Vec<HostMemory> = inputs(k, 1)
+        .iter()
+        .map(|bytes| {
+            let mut m = HostMemory::zeroed(bytes.len() as u64, 64).unwrap();
+            m.as_mut_slice()[..bytes.len()].copy_from_slice(bytes);
+            m
+        })
+        .collect();
+    let scratch = HostMemory::zeroed(code.scratch().bytes(1), 64).unwrap();
+    let table: Vec<*mut u8> = memory.iter().map(HostMemory::base).collect();
+    let pool = Pool::new(1);
+    // SAFETY: one pointer for each argument, as long as it; no fault sites; working memory as asked.
+    let call = unsafe { Call::new(&*code, table.as_ptr(), scratch.base()) };
+    let mut best = Duration::MAX;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(400) {
+        let start = Instant::now();
+        call.run(&pool, |_| false).unwrap();
+        best = best.min(start.elapsed());
+    }
+    (best, compile)
+}
+
+#[test]
+#[ignore = "prints times; for people"]
+fn times() {
+    let list = [
+        exp(4096),
+        exp(1 << 22),
+        relu_ax_b(4096),
+        relu_ax_b(1 << 22),
+        softmax(4096, 1000),
+        norm_gelu(4096, 1024),
+        cross_entropy(64, 10),
+        cross_entropy(4096, 1000),
+        column_sum(64, 128),
+        column_sum(4096, 1024),
+    ];
+    for k in list {
+        let (time, compile) = best(&k);
+        let elements = k.args[0].len;
+        let ns = time.as_secs_f64() * 1e9 / elements as f64;
+        println!("{:12} {elements:9} {time:>12.2?} {ns:7.3} ns/element, compile {compile:.2?}", k.name);
+    }
+}

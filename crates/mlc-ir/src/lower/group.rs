@@ -1,0 +1,228 @@
+//! One kernel from a group of nodes.
+//!
+//! Input: a [`Recipe`]: the form of the kernel's domain, the nodes that it computes, and what it leaves in
+//! memory, each with its place in the domain. Output: a [`Draft`]. Which nodes share a kernel, and that their
+//! places agree, was decided before; here every result is pulled from its operands until memory is reached,
+//! so that what several results need is built once.
+//!
+//! ```text
+//! rows [64], cols [1000]; inside max, sub, exp, sum, div; out div: Element
+//!   acc0 = max lanes load x[..]      %2 = exp(load x[..] - acc0)      acc1 = sum lanes %2
+//!   store out[1000*i0 + c0] = %2 / acc1
+//! ```
+
+use mlc_diag::Diagnostic;
+
+use super::coords::{Coords, reshape, row_major};
+use super::reduce::{accumulator, red_op};
+use super::{Cx, Domain, Draft, Emitter, Rule, contract, refined};
+use crate::graph::{NodeId, ValueId};
+use crate::loops::{ExprId, Index, Kind, Mode};
+
+/// What one kernel computes and leaves in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipe {
+    /// For people.
+    pub name: String,
+    pub form: Form,
+    /// In topological order.
+    pub outs: Vec<Out>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Form {
+    /// A map (no rows), or rows that are reduced over columns, or columns that are reduced over rows.
+    Loop { rows: Vec<u64>, cols: Vec<u64> },
+    /// The epilogue of this contraction.
+    Contract(ValueId),
+    /// An op that is a kernel of its own.
+    Own(ValueId),
+}
+
+/// A value that a kernel leaves in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Out {
+    pub value: ValueId,
+    pub place: Place,
+}
+
+/// Where in the domain an element of a result is computed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Place {
+    /// At the point with the element's own row-major number.
+    Element,
+    /// Once a row: in the row with the element's number.
+    Row,
+    /// A reduction over rows, a result for each column.
+    Column,
+    /// A reduction over rows of one value a row.
+    Scalar,
+    /// In an epilogue: step by step from the contraction, each node with the operand that leads back,
+    /// perhaps through views that move elements about.
+    Steps(Vec<(NodeId, usize)>),
+}
+
+/// Rows and columns of a domain.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    shape: Vec<u64>,
+    /// On each logical axis.
+    at: Coords,
+    rows: usize,
+    /// The row-major number of the point, of its row, of its column.
+    point: Index,
+    pub row: Index,
+    column: Index,
+}
+
+impl Frame {
+    fn new(domain: &Domain, shape: &[u64], rows: usize) -> Frame {
+        let at = domain.coords();
+        Frame {
+            point: row_major(&at, shape),
+            row: row_major(&at[..rows], &shape[..rows]),
+            column: row_major(&at[rows..], &shape[rows..]),
+            shape: shape.to_vec(),
+            at,
+            rows,
+        }
+    }
+
+    /// The coordinates in a value with as many elements as the domain.
+    pub fn element(&self, shape: &[u64], extents: &[u64]) -> Coords {
+        reshape(&self.at, &self.shape, shape, extents)
+    }
+
+    /// The coordinates in a value with as many elements as there are rows.
+    pub fn in_row(&self, shape: &[u64], extents: &[u64]) -> Coords {
+        reshape(&self.at[..self.rows], &self.shape[..self.rows], shape, extents)
+    }
+}
+
+/// Builds the kernel.
+///
+/// # Errors
+/// Those of the ops; bugs where the recipe does not fit the graph.
+pub fn build(cx: Cx<'_>, recipe: &Recipe) -> Result<Draft, Diagnostic> {
+    match &recipe.form {
+        Form::Loop { rows, cols } => loop_kernel(cx, recipe, rows, cols),
+        Form::Contract(v) => {
+            let mut draft = contract::contraction(cx, *v, |e, own, shape| epilogue(e, recipe, own, shape))?;
+            draft.kernel.name = recipe.name.as_str().into();
+            Ok(draft)
+        }
+        Form::Own(v) => match cx.graph.node(v.node).op.lowering().rule() {
+            Rule::Kernel(k) => k.kernel(cx, *v),
+            _ => Err(Diagnostic::bug(format!("{v} is no kernel of its own"))),
+        },
+    }
+}
+
+fn loop_kernel(cx: Cx<'_>, recipe: &Recipe, rows: &[u64], cols: &[u64]) -> Result<Draft, Diagnostic> {
+    let shape = [rows, cols].concat();
+    refined(&shape, |domain| {
+        let extents = |range| domain.extents(range);
+        let mut e = Emitter::new(cx, &extents(0..rows.len()), &extents(rows.len()..shape.len()));
+        let frame = Frame::new(domain, &shape, rows.len());
+        e.frame = Some(frame.clone());
+        let mut values = Vec::with_capacity(recipe.outs.len());
+        for out in &recipe.outs {
+            e.at(out.value.node);
+            values.push(loop_value(&mut e, &frame, out)?);
+        }
+        for (out, value) in recipe.outs.iter().zip(values) {
+            e.at(out.value.node);
+            let arg = e.write_arg(out.value, Mode::Write)?;
+            match (&out.place, cx.graph.node(out.value.node).op.lowering().rule()) {
+                (Place::Element, _) => e.body.store(arg, frame.point.clone(), value),
+                (Place::Row, _) => e.body.store(arg, frame.row.clone(), value),
+                (Place::Column, Rule::Reduce(r)) => {
+                    e.body.tail_col(red_op(r.kind), value, arg, frame.column.clone());
+                }
+                (Place::Scalar, Rule::Reduce(r)) => e.body.tail_scalar(red_op(r.kind), value, arg, 0),
+                _ => return Err(e.bug(out.value, "has no place in a loop kernel")),
+            }
+        }
+        let body = e.take_body();
+        Ok(e.finish(&recipe.name, Kind::Loop(body)))
+    })
+}
+
+/// What is stored, or what a tail reduces.
+fn loop_value(e: &mut Emitter<'_>, frame: &Frame, out: &Out) -> Result<ExprId, Diagnostic> {
+    let extents = e.extents().to_vec();
+    let operand = e.cx.graph.node(out.value.node).operands.first().copied();
+    match (&out.place, operand) {
+        (Place::Element, _) => {
+            let at = frame.element(&e.shape(out.value)?, &extents);
+            e.value(out.value, &at)
+        }
+        (Place::Row, _) => {
+            let at = frame.in_row(&e.shape(out.value)?, &extents);
+            e.value(out.value, &at)
+        }
+        (Place::Column | Place::Scalar, Some(x)) => {
+            let shape = e.shape(x)?;
+            let at = match out.place {
+                Place::Column => frame.element(&shape, &extents),
+                _ => frame.in_row(&shape, &extents),
+            };
+            let value = e.value(x, &at)?;
+            let acc = accumulator(e.body.dtype(value));
+            Ok(e.cast(acc, value))
+        }
+        _ => Err(e.bug(out.value, "has no place in a loop kernel")),
+    }
+}
+
+/// Stores of a contraction's results, given the contraction's own coordinates.
+fn epilogue(e: &mut Emitter<'_>, recipe: &Recipe, own: &Coords, _: &[u64]) -> Result<(), Diagnostic> {
+    let mut built = vec![];
+    for out in &recipe.outs {
+        e.at(out.value.node);
+        let at = match &out.place {
+            Place::Element => own.clone(),
+            Place::Steps(steps) => follow(e, steps, own)?,
+            _ => return Err(e.bug(out.value, "has no place in an epilogue")),
+        };
+        let index = row_major(&at, &e.shape(out.value)?);
+        e.note(&index);
+        built.push((out.value, index, e.value(out.value, &at)?));
+    }
+    for (v, index, value) in built {
+        e.at(v.node);
+        let arg = e.write_arg(v, Mode::Write)?;
+        e.body.store(arg, index, value);
+    }
+    Ok(())
+}
+
+/// The coordinates of the last step's node, from those of the contraction.
+fn follow(e: &mut Emitter<'_>, steps: &[(NodeId, usize)], own: &Coords) -> Result<Coords, Diagnostic> {
+    let graph = e.cx.graph;
+    let mut at = own.clone();
+    let mut last = e.product.as_ref().map(|p| p.0.node);
+    for &(node, operand) in steps {
+        // A stored view is a step itself.
+        let top = match graph.node(node).op.lowering().rule() {
+            Rule::View(_) => node.value(),
+            _ => graph.node(node).operands[operand],
+        };
+        let mut views = vec![];
+        let mut v = top;
+        while Some(v.node) != last
+            && let Rule::View(view) = graph.node(v.node).op.lowering().rule()
+        {
+            let below = graph.node(v.node).operands[0];
+            views.push((view, e.shape(below)?, e.shape(v)?));
+            v = below;
+        }
+        last = Some(node);
+        for (view, from, to) in views.into_iter().rev() {
+            at = view
+                .inverse(&from, &to, &at, e.extents())
+                .ok_or_else(|| e.bug(top, "does not have each element of the contraction once"))?;
+        }
+    }
+    Ok(at)
+}

@@ -6,18 +6,22 @@ use std::time::{Duration, Instant};
 
 use mlc_diag::Diagnostic;
 use mlc_ir::loops::body::BodyBuilder;
-use mlc_ir::loops::{ArgId, Contraction, CopyMap, ExprOp, Kernel, Kind, Lit, LoopBody, Plan};
+use mlc_ir::loops::{
+    ArgId, Contraction, CopyMap, ExprOp, Kernel, KernelKey, Kind, Lit, LoopBody, Plan, Segment, kernel_key,
+};
 use mlc_ir::{Device, DeviceKind};
 use mlc_runtime::exec::{
     Backend, CompileStats, DeviceMemory, Executable, HostExecutable, HostKernel, HostMemory, Phase, Pool,
     ScratchNeed,
 };
 
+use rustc_hash::FxHashMap;
+
 use crate::emit;
 use crate::features::CpuFeatures;
 use crate::gemm::{self, ContractKernel};
 use crate::jit::{self, Generator, Source, Text, Unit};
-use crate::kernel::LoopKernel;
+use crate::kernel::{LoopKernel, SegmentCode, SegmentsKernel};
 use crate::schedule::{self, Costs, Part, Schedule};
 use crate::shape::simplify;
 use crate::store::{CodeStore, Exported, ExportedFunction, Function};
@@ -130,6 +134,9 @@ impl CpuBackend {
     /// What a kernel becomes; its functions are added to `units`.
     fn form(&self, kernel: &Kernel, units: &mut Vec<Unit>) -> Form {
         let first = units.len();
+        if let Kind::Segments(segments) = &kernel.kind {
+            return self.segments(kernel, segments, units);
+        }
         if let Some(mut parts) = self.parts(kernel) {
             units.append(&mut parts.units);
             return Form::Contract { parts: Box::new(parts), units: first..units.len() };
@@ -137,6 +144,45 @@ impl CpuBackend {
         let form = LoopForm::of(kernel, &self.options.costs);
         units.extend(form.units(kernel));
         Form::Loop { form: Box::new(form), units: first..units.len() }
+    }
+
+    /// Segments that are equal share their functions.
+    fn segments(&self, kernel: &Kernel, segments: &[Segment], units: &mut Vec<Unit>) -> Form {
+        let mut known: FxHashMap<KernelKey, usize> = FxHashMap::default();
+        let (mut forms, mut list, mut site) = (vec![], vec![], 0);
+        for s in segments {
+            let own = kernel.segment(s);
+            let sites = own.fault_sites().len() as u64;
+            let next = forms.len();
+            // Fault sites are numbered in the code.
+            let key = (sites == 0).then(|| kernel_key(&own));
+            // Equal segments may number their arguments differently: they agree in canonical order.
+            let mut args: Vec<usize> = (0..own.args.len()).map(|i| s.args[i].ix()).collect();
+            let form = match key {
+                Some(key) => match known.iter().find(|(k, _)| k.hash == key.hash) {
+                    Some((first, &form)) => {
+                        for (theirs, ours) in first.args.iter().zip(&key.args) {
+                            args[theirs.ix()] = s.args[ours.ix()].ix();
+                        }
+                        form
+                    }
+                    None => *known.entry(key).or_insert(next),
+                },
+                None => next,
+            };
+            if form == next {
+                let form = LoopForm::of(&own, &self.options.costs);
+                let first = units.len();
+                units.extend(form.units(&own).into_iter().map(|u| Unit { site, ..u }));
+                forms.push((form, first..units.len()));
+            }
+            if sites > 0 {
+                args.push(kernel.args.len());
+            }
+            list.push((form, args));
+            site += sites;
+        }
+        Form::Segments { forms, list }
     }
 
     /// The parts of a contraction that has products.
@@ -153,6 +199,7 @@ impl CpuBackend {
                 let phases = form.schedule.phases().collect();
                 Arc::new(LoopKernel::new(phases, form.scratch(), functions[units].to_vec(), cpu))
             }
+            Form::Segments { forms, list } => Arc::new(segments_kernel(forms, list, functions, cpu)),
             Form::Contract { parts, units } => {
                 Arc::new(ContractKernel::new(*parts, functions[units].to_vec(), cpu))
             }
@@ -177,9 +224,38 @@ impl CpuBackend {
     }
 }
 
+/// A segment's form, and the units of its phases.
+type SegmentForm = (LoopForm, Range<usize>);
+
 enum Form {
-    Loop { form: Box<LoopForm>, units: Range<usize> },
-    Contract { parts: Box<gemm::Parts>, units: Range<usize> },
+    Loop {
+        form: Box<LoopForm>,
+        units: Range<usize>,
+    },
+    /// Distinct forms; for each segment its form and its arguments' positions.
+    Segments {
+        forms: Vec<SegmentForm>,
+        list: Vec<(usize, Vec<usize>)>,
+    },
+    Contract {
+        parts: Box<gemm::Parts>,
+        units: Range<usize>,
+    },
+}
+
+fn segments_kernel(
+    forms: Vec<SegmentForm>,
+    list: Vec<(usize, Vec<usize>)>,
+    functions: &[Function],
+    cpu: CpuFeatures,
+) -> SegmentsKernel {
+    let kernel = |(form, units): (LoopForm, Range<usize>)| {
+        let phases = form.schedule.phases().collect();
+        Arc::new(LoopKernel::new(phases, form.scratch(), functions[units].to_vec(), cpu))
+    };
+    let kernels: Vec<Arc<LoopKernel>> = forms.into_iter().map(kernel).collect();
+    let code = |(form, args): (usize, Vec<usize>)| SegmentCode { kernel: kernels[form].clone(), args };
+    SegmentsKernel::new(list.into_iter().map(code).collect())
 }
 
 /// A kernel that is no contraction: its simplified source, cut up.
@@ -194,6 +270,8 @@ impl LoopForm {
             Kind::Loop(body) => Source::Body(simplify(body)),
             Kind::ScatterAdd(s) => Source::Scatter(s.clone()),
             Kind::Copy(c) => Source::Body(simplify(&copy_body(kernel, c))),
+            // Segments are compiled one by one.
+            Kind::Segments(_) => Source::Body(LoopBody::default()),
             // Of a contraction without products.
             Kind::Contract(c) => Source::Body(simplify(&without_products(c))),
         };
@@ -266,6 +344,12 @@ impl Backend for CpuBackend {
 
     fn scratch_bytes(&self, kernel: &Kernel) -> u64 {
         let threads = self.options.threads.max(1);
+        if let Kind::Segments(list) = &kernel.kind {
+            // The most that one segment needs, for each thread.
+            let need = |s: &Segment| LoopForm::of(&kernel.segment(s), &self.options.costs).scratch().bytes(1);
+            let own = list.iter().map(need).max().unwrap_or(0);
+            return ScratchNeed { shared: 0, own }.bytes(threads);
+        }
         match self.parts(kernel) {
             Some(parts) => parts.scratch().bytes_for(&parts.phases(), threads),
             None => LoopForm::of(kernel, &self.options.costs).scratch_bytes(threads),

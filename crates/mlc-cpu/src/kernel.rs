@@ -1,8 +1,10 @@
 //! Compiled kernels as the executor calls them.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use mlc_runtime::exec::{HostKernel, Phase, ScratchNeed, Workspace};
+use smallvec::SmallVec;
 
 use crate::features::{CpuFeatures, Level};
 use crate::store::Function;
@@ -34,6 +36,73 @@ impl HostKernel for LoopKernel {
     unsafe fn run(&self, phase: usize, chunks: Range<u64>, args: *const *mut u8, memory: Workspace) {
         // SAFETY: the caller's promise.
         unsafe { call(&self.functions[phase], self.cpu, chunks, args, memory) }
+    }
+}
+
+/// One segment: its compiled kernel, and which of the call's pointers are its arguments.
+pub struct SegmentCode {
+    pub kernel: Arc<LoopKernel>,
+    /// Positions in the call's argument table; the fault record's too if the segment has fault sites.
+    pub args: Vec<usize>,
+}
+
+/// Small kernels that run as one: a chunk is a segment, or a chunk of a segment that is made of one phase.
+pub struct SegmentsKernel {
+    list: Vec<SegmentCode>,
+    /// For each segment the first of its chunks; one more for the end.
+    first: Vec<u64>,
+    phases: [Phase; 1],
+    scratch: ScratchNeed,
+}
+
+impl SegmentsKernel {
+    pub fn new(list: Vec<SegmentCode>) -> SegmentsKernel {
+        let (mut first, mut est_ns, mut own) = (vec![0], 0, 0);
+        for s in &list {
+            let phases = s.kernel.phases();
+            let chunks = if let [one] = phases { one.chunks } else { 1 };
+            first.push(first[first.len() - 1] + chunks);
+            est_ns += phases.iter().map(|p| p.est_ns).sum::<u64>();
+            own = own.max(s.kernel.scratch().bytes(1));
+        }
+        let chunks = first[first.len() - 1];
+        let scratch = ScratchNeed { shared: 0, own };
+        SegmentsKernel { list, first, phases: [Phase { chunks, est_ns }], scratch }
+    }
+}
+
+impl HostKernel for SegmentsKernel {
+    fn phases(&self) -> &[Phase] {
+        &self.phases
+    }
+
+    fn scratch(&self) -> ScratchNeed {
+        self.scratch
+    }
+
+    unsafe fn run(&self, _: usize, chunks: Range<u64>, args: *const *mut u8, memory: Workspace) {
+        let mut at = self.first.partition_point(|&f| f <= chunks.start) - 1;
+        let mut next = chunks.start;
+        while next < chunks.end {
+            let (s, begin) = (&self.list[at], self.first[at]);
+            let end = self.first[at + 1].min(chunks.end);
+            let mut table: SmallVec<[*mut u8; 16]> = SmallVec::new();
+            for &i in &s.args {
+                // SAFETY: the positions are those of the kernel's arguments, which the caller's table has.
+                table.push(unsafe { *args.add(i) });
+            }
+            let need = s.kernel.scratch();
+            let own = memory.own.wrapping_add(need.own_offset(0) as usize);
+            let memory = Workspace { shared: memory.own, own };
+            let phases = s.kernel.phases();
+            for (p, phase) in phases.iter().enumerate() {
+                let part = if phases.len() == 1 { next - begin..end - begin } else { 0..phase.chunks };
+                // SAFETY: the table has the segment's arguments; `own` has room for both of its blocks, and
+                // the phases run in order.
+                unsafe { s.kernel.run(p, part, table.as_ptr(), memory) }
+            }
+            (next, at) = (end, at + 1);
+        }
     }
 }
 

@@ -124,7 +124,7 @@ impl<'g> Finder<'g> {
             {
                 continue;
             }
-            let plan = self.mask(id).or_else(|| self.again(id));
+            let plan = self.mask(id).or_else(|| self.again(id, &plans));
             if let Some(plan) = plan {
                 plans.insert(id.value(), plan);
             }
@@ -169,13 +169,13 @@ impl<'g> Finder<'g> {
     }
 
     /// The nodes between a value that stays in memory and this one, which follows from it alone.
-    fn again(&self, id: NodeId) -> Option<Plan> {
+    fn again(&self, id: NodeId, plans: &FxHashMap<ValueId, Plan>) -> Option<Plan> {
         let size = self.elements(id.value());
         let (mut nodes, mut heavy) = (vec![], 0);
         let mut open = BTreeSet::from([(self.position[&id], id)]);
         while let Some((_, n)) = open.pop_last() {
             let node = self.graph.node(n);
-            if n != id && open.is_empty() && self.stays(n, size) {
+            if n != id && open.is_empty() && self.stays(n, size) && !plans.contains_key(&n.value()) {
                 nodes.reverse();
                 return Some(Plan::Again(nodes));
             }

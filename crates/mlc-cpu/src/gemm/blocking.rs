@@ -45,13 +45,19 @@ pub struct Blocking {
 }
 
 /// A tile's share of the first-level cache's next: rows by a chunk.
-const ROW_BYTES: usize = 192 << 10;
+const ROW_BYTES: usize = 264 << 10;
 /// Most lanes of a tile.
 const MAX_LANES: u64 = 256;
 /// Tiles are not cut down to the grain where there are so many.
 const ENOUGH_TILES: u64 = 16;
 /// Rows that are read again for every panel stay in the second-level cache up to this.
 const ROWS_KEPT: u64 = 128 << 10;
+/// What is read so many times is worth packing where it lies badly.
+const OFTEN: u64 = 4;
+/// Pages that are reached without delay.
+const PAGES_AT_HAND: u64 = 64;
+/// Lines of a first-level cache that share a set.
+const WAYS: u64 = 8;
 
 impl Problem {
     /// The cheaper of the two ways.
@@ -127,23 +133,36 @@ impl<T: Element> Cut<'_, T> {
         one * self.problem.batch as f64
     }
 
-    /// `panels`: how often a tile reads its rows.
+    /// How a tile of so many rows reaches them, which it reads once for each of its `panels`.
     fn row_reach(&self, rows: u64, panels: u64) -> Reach {
         match self.access()[0] {
             Access::Strided { own, k } if rows <= 1 || own == 1 || k == 1 => {
-                let far = if k == 1 { own } else { k };
-                if collides::<T>(far) && panels >= 4 && rows > 1 { Reach::Copied } else { Reach::InPlace }
+                // Along k, a row is a page of its own for many steps; across rows, each step is.
+                let far = if k == 1 {
+                    panels >= OFTEN && collides::<T>(own)
+                } else {
+                    panels >= 2 * OFTEN && self.scattered(k)
+                };
+                if rows > 1 && far { Reach::Block } else { Reach::InPlace }
             }
-            _ => Reach::Copied,
+            _ => Reach::Block,
         }
     }
 
-    /// `groups`: how often a tile reads a panel.
+    /// How a tile reaches its lanes; it reads each panel for so many `groups` of rows.
     fn lane_reach(&self, groups: u64) -> Reach {
         match self.access()[1] {
-            Access::Strided { own: 1, k } if !(collides::<T>(k) && groups >= 4) => Reach::InPlace,
-            _ => Reach::Copied,
+            Access::Strided { own: 1, k } if groups >= OFTEN && self.scattered(k) => Reach::Block,
+            Access::Strided { own: 1, .. } => Reach::InPlace,
+            _ => Reach::Panel,
         }
+    }
+
+    /// Whether steps of k lie on more pages than are at hand, or on too few sets of the first cache.
+    fn scattered(&self, k: i64) -> bool {
+        let steps = self.problem.extents[2].min(CHUNK as u64);
+        let bytes = k.unsigned_abs() * size_of::<T>() as u64;
+        bytes * steps > PAGES_AT_HAND * 4096 || steps > WAYS * sets(bytes)
     }
 
     /// Time to bring operands to the micro-kernels, given how many elements of each in all.
@@ -178,8 +197,13 @@ impl<T: Element> Cut<'_, T> {
     }
 }
 
-/// Whether elements so far apart fall on few sets of a cache.
+/// On how many sets of a first-level cache lines so many bytes apart fall.
+fn sets(bytes: u64) -> u64 {
+    const SETS: u64 = 64;
+    if bytes < 64 { SETS } else { SETS >> (bytes / 64).trailing_zeros().min(SETS.trailing_zeros()) }
+}
+
+/// Whether rows so far apart fall on so few sets that a micro-kernel's evict each other.
 fn collides<T>(stride: i64) -> bool {
-    let bytes = stride.unsigned_abs() * size_of::<T>() as u64;
-    bytes != 0 && bytes.is_multiple_of(2048)
+    stride != 0 && sets(stride.unsigned_abs() * size_of::<T>() as u64) <= 2
 }

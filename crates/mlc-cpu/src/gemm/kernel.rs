@@ -42,7 +42,7 @@ pub struct Parts {
 pub(super) enum Side {
     /// In an argument.
     Plain { arg: ArgId, view: View },
-    /// Evaluated by a unit, rows a chunk apart (`along_k`) or columns `width`.
+    /// Evaluated by a unit, rows a chunk apart (`along_k`) or columns `width`: a micro-kernel's.
     Code { unit: usize, along_k: bool, width: usize },
 }
 
@@ -90,8 +90,10 @@ pub fn parts(kernel: &Kernel, c: &Contraction, level: Level, grain_ns: u64) -> P
     let mut units = Vec::new();
     let width = |which: Which| {
         let is_rows = (which == Which::Rhs) == blocking.swapped;
-        let lanes = with_type!(c.acc, T => blocking.form.shape(&T::micro(level)).lanes);
-        if is_rows { blocking.form.rows } else { lanes }
+        with_type!(c.acc, T => {
+            let shape = blocking.form.shape(&T::micro(level));
+            if is_rows { shape.rows() } else { shape.lanes }
+        })
     };
     let sides = sides.map(|(which, plain)| match plain {
         Some((arg, view)) => Side::Plain { arg, view },

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! for each chunk of k {
-//!   rows: where they lie, or copied (the tile's rows x 256)
-//!   for each panel of lanes { lanes: where they lie, or copied (16 x 256);  for each group of rows { micro-kernel } }
+//!   rows: where they lie, or packed (the tile's rows x 256);  lanes perhaps too
+//!   for each panel of lanes { lanes: where they lie, or packed (16 x 256);  for each group of rows { micro-kernel } }
 //! }
 //! ```
+//! Packed rows are contiguous along k, or in groups of as many as a micro-kernel takes, each contiguous across rows;
+//! packed lanes are panels.
+//!
 //! Missing lanes of a panel are zeros whose products nobody reads; k is never padded.
 
 use mlc_ir::loops::KC;
@@ -29,8 +32,8 @@ pub trait Fill<T> {
     /// Whether rows come contiguous along k and a chunk apart; else contiguous across rows.
     fn along_k(&self) -> bool;
 
-    /// Writes rows `row .. row + count`, columns `k .. k + kc`. Columns of rows that do not come along k are `width`
-    /// apart: [`TileShape::rows`] or a panel's lanes.
+    /// Writes rows `row .. row + count`, columns `k .. k + kc`. If they do not come along k, columns are a micro-kernel's
+    /// rows or a panel's lanes apart, and there are no more rows.
     ///
     /// # Safety
     /// There is room, and the operand has these elements.
@@ -42,8 +45,10 @@ pub trait Fill<T> {
 pub enum Reach {
     /// Read where it lies. Lanes: where a whole panel is there.
     InPlace,
-    /// Copied just before it is used.
-    Copied,
+    /// Lanes only: each panel is packed just before it is used.
+    Panel,
+    /// The tile's share of a chunk is packed at once.
+    Block,
 }
 
 /// The order of a tile's loops and the reach of its operands. No result shows it.
@@ -56,7 +61,7 @@ pub struct TileForm {
     pub wide: bool,
     pub row_reach: Reach,
     pub lane_reach: Reach,
-    /// Panels outside of chunks, so that each panel's memory is read in one go. Rows must be in place.
+    /// Panels outside of chunks, so that each panel's memory is read in one go. Nothing may be packed in blocks.
     pub panels_first: bool,
 }
 
@@ -64,7 +69,8 @@ pub struct TileForm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TileRoom {
     rows: usize,
-    panel: usize,
+    /// A panel, or all.
+    lanes: usize,
     /// A panel before it is transposed.
     raw: usize,
     /// A micro-kernel's output of which some lanes are missing.
@@ -86,10 +92,10 @@ impl TileForm {
             room.total += elements.next_multiple_of(64);
             at
         };
-        let rows = if self.row_reach == Reach::Copied { self.rows * CHUNK } else { 0 };
-        let (rows, panel) = (take(rows), take(shape.lanes * CHUNK));
+        let rows = take(if self.row_reach == Reach::Block { self.rows * CHUNK } else { 0 });
+        let lanes = take(CHUNK * if self.lane_reach == Reach::Block { self.lanes } else { shape.lanes });
         let (raw, edge) = (take(shape.lanes * CHUNK), take(shape.lanes * shape.rows()));
-        TileRoom { rows, panel, raw, edge, total: room.total }
+        TileRoom { rows, lanes, raw, edge, total: room.total }
     }
 }
 
@@ -114,6 +120,9 @@ pub struct Tile<'a, T: 'static> {
 #[derive(Clone, Copy)]
 struct Rows<T> {
     base: *const T,
+    /// From one group of rows to the next, by rows.
+    step: isize,
+    /// As a micro-kernel's.
     stride: isize,
     along_k: bool,
 }
@@ -148,6 +157,9 @@ impl<T: Element> Tile<'_, T> {
             } else {
                 for p in (0..k).step_by(CHUNK) {
                     let rows = self.rows_at(p);
+                    if self.form.lane_reach == Reach::Block {
+                        self.pack_lanes(p, CHUNK.min(k - p));
+                    }
                     for j in (0..lanes).step_by(width) {
                         self.panel(rows, j, p);
                     }
@@ -182,7 +194,7 @@ impl<T: Element> Tile<'_, T> {
                 let out = if whole { self.out.at(i, j) } else { edge };
                 let step = Step {
                     kc,
-                    rows: rows.base.offset(i as isize * if rows.along_k { rows.stride } else { 1 }),
+                    rows: rows.base.offset(i as isize * rows.step),
                     row_stride: rows.stride,
                     lanes: panel.base,
                     lane_stride: panel.stride,
@@ -215,25 +227,47 @@ impl<T: Element> Tile<'_, T> {
     unsafe fn rows_at(&self, p: usize) -> Rows<T> {
         let [count, _, k] = self.extents;
         let kc = CHUNK.min(k - p);
+        let group = self.form.shape(self.micro).rows();
         // SAFETY: the block has room for the form's rows by a chunk.
         unsafe {
             let to = self.room.add(self.form.room(self.micro).rows);
+            if let Source::Memory(m) = self.rows
+                && self.form.row_reach == Reach::InPlace
+            {
+                let along_k = m.col == 1 && count > 1;
+                let (step, stride) = if along_k { (m.row, m.row) } else { (1, m.col) };
+                return Rows { base: m.at(0, p), step, stride, along_k };
+            }
+            let along_k = match self.rows {
+                Source::Memory(m) => m.row != 1,
+                Source::Code(code) => code.along_k(),
+            };
             match self.rows {
-                Source::Memory(m) if self.form.row_reach == Reach::InPlace => {
-                    let along_k = m.col == 1 && count > 1;
-                    Rows { base: m.at(0, p), stride: if along_k { m.row } else { m.col }, along_k }
-                }
-                Source::Memory(m) => {
-                    let along_k = m.row != 1;
-                    let stride = if along_k { CHUNK } else { self.form.rows };
-                    copy(m.shifted(0, p), count, kc, to, stride, along_k);
-                    Rows { base: to, stride: stride as isize, along_k }
-                }
+                Source::Memory(m) if along_k => copy_along_k(m.shifted(0, p), count, kc, to),
+                Source::Memory(m) => copy_groups(m.shifted(0, p), count, kc, to, group),
+                Source::Code(code) if along_k => code.fill(0, count, p, kc, to),
                 Source::Code(code) => {
-                    code.fill(0, count, p, kc, to);
-                    let along_k = code.along_k();
-                    Rows { base: to, stride: if along_k { CHUNK } else { self.form.rows } as isize, along_k }
+                    for i in (0..count).step_by(group) {
+                        code.fill(i, group.min(count - i), p, kc, to.add(i * CHUNK));
+                    }
                 }
+            }
+            let stride = if along_k { CHUNK } else { group };
+            Rows { base: to, step: CHUNK as isize, stride: stride as isize, along_k }
+        }
+    }
+
+    /// Packs all panels of the chunk from `p`; lanes are contiguous in memory.
+    unsafe fn pack_lanes(&self, p: usize, kc: usize) {
+        let Source::Memory(m) = self.lanes else { return };
+        let width = self.form.shape(self.micro).lanes;
+        let full = self.extents[1] / width * width;
+        // SAFETY: the block has room for the form's lanes by a chunk.
+        unsafe {
+            let to = self.room.add(self.form.room(self.micro).lanes);
+            copy_groups(m.shifted(0, p), full, kc, to, width);
+            if full < self.extents[1] {
+                self.pack_panel(full, self.extents[1] - full, p, kc, to.add(full * CHUNK));
             }
         }
     }
@@ -241,16 +275,25 @@ impl<T: Element> Tile<'_, T> {
     /// `count` lanes from `j` for the chunk from `p`.
     unsafe fn lanes_at(&self, j: usize, count: usize, p: usize, kc: usize) -> Panel<T> {
         let width = self.form.shape(self.micro).lanes;
-        let room = self.form.room(self.micro);
+        // SAFETY: the room holds a panel, or all panels of the tile.
+        unsafe {
+            let to = self.room.add(self.form.room(self.micro).lanes);
+            match (self.form.lane_reach, self.lanes) {
+                (Reach::InPlace, Source::Memory(m)) if count == width => {
+                    return Panel { base: m.at(j, p), stride: m.col };
+                }
+                (Reach::Block, _) => return Panel { base: to.add(j * CHUNK), stride: width as isize },
+                _ => self.pack_panel(j, count, p, kc, to),
+            }
+            Panel { base: to, stride: width as isize }
+        }
+    }
+
+    /// Packs a panel of `count` lanes from `j`; missing lanes are zeros.
+    unsafe fn pack_panel(&self, j: usize, count: usize, p: usize, kc: usize, to: *mut T) {
+        let width = self.form.shape(self.micro).lanes;
         // SAFETY: the panel and the raw panel have room for the shape's lanes by a chunk.
         unsafe {
-            let (to, raw) = (self.room.add(room.panel), self.room.add(room.raw));
-            if let Source::Memory(m) = self.lanes
-                && self.form.lane_reach == Reach::InPlace
-                && count == width
-            {
-                return Panel { base: m.at(j, p), stride: m.col };
-            }
             if count < width {
                 for i in 0..width * kc {
                     *to.add(i) = T::ZERO;
@@ -260,63 +303,113 @@ impl<T: Element> Tile<'_, T> {
                 Source::Memory(m) if m.col == 1 => {
                     (self.micro.transpose)(m.at(j, p), m.row, count, kc, to, width);
                 }
-                Source::Memory(m) => copy(m.shifted(j, p), count, kc, to, width, false),
+                Source::Memory(m) => copy_across(m.shifted(j, p), count, kc, to, width),
                 Source::Code(code) if code.along_k() => {
+                    let raw = self.room.add(self.form.room(self.micro).raw);
                     code.fill(j, count, p, kc, raw);
                     (self.micro.transpose)(raw, CHUNK as isize, count, kc, to, width);
                 }
                 Source::Code(code) => code.fill(j, count, p, kc, to),
             }
-            Panel { base: to, stride: width as isize }
         }
     }
 }
 
-/// Copies `rows` x `kc` elements: rows `stride` apart along k, or columns `stride` apart.
+/// How many rows ahead of a copy their memory is asked for: each may be on a page of its own, to which no hardware
+/// looks ahead.
+const AHEAD: usize = 8;
+
+/// Asks for the line of an address, which need not be valid.
+#[inline(always)]
+fn prefetch<T>(at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+/// Copies `rows` x `kc` elements to rows a chunk apart.
 ///
 /// # Safety
 /// `from` has the elements, `to` the room.
-unsafe fn copy<T: Copy>(from: Matrix<T>, rows: usize, kc: usize, to: *mut T, stride: usize, along_k: bool) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if along_k {
-            for r in 0..rows {
-                let to = to.add(r * stride);
-                if from.col == 1 {
-                    std::ptr::copy_nonoverlapping(from.at(r, 0), to, kc);
-                } else {
-                    (0..kc).for_each(|p| *to.add(p) = *from.at(r, p));
-                }
-            }
-        } else {
-            for p in 0..kc {
-                let to = to.add(p * stride);
-                if from.row == 1 {
-                    copy_short(from.at(0, p), to, rows);
-                } else {
-                    (0..rows).for_each(|r| *to.add(r) = *from.at(r, p));
-                }
+unsafe fn copy_along_k<T: Copy>(from: Matrix<T>, rows: usize, kc: usize, to: *mut T) {
+    for r in 0..rows {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let to = to.add(r * CHUNK);
+            if from.col == 1 {
+                std::ptr::copy_nonoverlapping(from.at(r, 0), to, kc);
+            } else {
+                (0..kc).for_each(|p| *to.add(p) = *from.at(r, p));
             }
         }
     }
 }
 
-/// Copies a few elements, by 32 bytes as long as there are.
+/// Copies `rows` x `kc` elements to columns `width` apart.
+///
+/// # Safety
+/// `from` has the elements, `to` the room.
+unsafe fn copy_across<T: Copy>(from: Matrix<T>, rows: usize, kc: usize, to: *mut T, width: usize) {
+    for p in 0..kc {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let to = to.add(p * width);
+            if from.row == 1 {
+                copy_short(from.at(0, p), to, rows);
+            } else {
+                (0..rows).for_each(|r| *to.add(r) = *from.at(r, p));
+            }
+        }
+    }
+}
+
+/// Copies `rows` x `kc` elements, contiguous across rows, to groups of `width` rows a chunk apart, each with its columns
+/// `width` apart. Memory is read in the order in which it lies.
+///
+/// # Safety
+/// `from` has the elements, `to` the room.
+unsafe fn copy_groups<T: Copy>(from: Matrix<T>, rows: usize, kc: usize, to: *mut T, width: usize) {
+    let full = rows / width * width;
+    for p in 0..kc {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let to = to.add(p * width);
+            for i in (0..full).step_by(width) {
+                prefetch(from.at(i, p + AHEAD));
+                copy_short(from.at(i, p), to.add(i * CHUNK), width);
+            }
+            copy_short(from.at(full, p), to.add(full * CHUNK), rows - full);
+        }
+    }
+}
+
+/// Copies a few elements, sixteen bytes at a time if there are so many; the last sixteen may overlap those before.
 ///
 /// # Safety
 /// As [`std::ptr::copy_nonoverlapping`].
 #[inline(always)]
 unsafe fn copy_short<T: Copy>(from: *const T, to: *mut T, count: usize) {
-    let group = 32 / size_of::<T>();
-    let full = count / group * group;
+    let bytes = count * size_of::<T>();
     // SAFETY: the caller's promise.
     unsafe {
-        for i in (0..full).step_by(group) {
-            let v = from.add(i).cast::<[u64; 4]>().read_unaligned();
-            to.add(i).cast::<[u64; 4]>().write_unaligned(v);
+        if bytes < 16 {
+            for i in 0..count {
+                *to.add(i) = *from.add(i);
+            }
+            return;
         }
-        for i in full..count {
-            *to.add(i) = *from.add(i);
+        let (from, to): (*const u8, *mut u8) = (from.cast(), to.cast());
+        let sixteen = |at: usize| {
+            let v = from.add(at).cast::<[u64; 2]>().read_unaligned();
+            to.add(at).cast::<[u64; 2]>().write_unaligned(v);
+        };
+        (0..bytes / 16).for_each(|i| sixteen(16 * i));
+        if !bytes.is_multiple_of(16) {
+            sixteen(bytes - 16);
         }
     }
 }

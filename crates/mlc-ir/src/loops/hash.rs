@@ -8,7 +8,7 @@
 use super::body::{Expr, ExprId, ExprOp, LoopBody, Tail};
 use super::contraction::{Contraction, Operand, Rounding};
 use super::index::{Atom, Index};
-use super::kernel::{ArgId, CopyMap, Init, Kernel, Kind, Scatter};
+use super::kernel::{ArgId, CopyMap, Init, Kernel, Kind, Scatter, Segment};
 
 /// What identifies a kernel's code. Code for one kernel serves every kernel of the same hash, if arguments are
 /// passed in the order of `args`.
@@ -28,14 +28,23 @@ pub fn kernel_key(kernel: &Kernel) -> KernelKey {
             e.body(body, &[]);
         }
         Kind::Contract(c) => e.contraction(c),
+        Kind::Segments(segments) => e.segments(kernel, segments),
         Kind::ScatterAdd(s) => e.scatter(s),
         Kind::Copy(c) => e.copy(c),
     }
-    for arg in (0..kernel.args.len() as u32).map(ArgId) {
-        e.arg(arg);
+    let mut used = vec![false; kernel.args.len()];
+    for a in &e.args {
+        if let Some(used) = used.get_mut(a.ix()) {
+            *used = true;
+        }
     }
+    e.args.extend((0..kernel.args.len() as u32).map(ArgId).filter(|a| !used[a.ix()]));
     let args = std::mem::take(&mut e.args);
-    let position = |arg: ArgId| args.iter().position(|a| *a == arg).map_or(u64::MAX, |i| i as u64);
+    let mut place = vec![u64::MAX; kernel.args.len()];
+    for (i, a) in args.iter().enumerate().filter(|(_, a)| a.ix() < kernel.args.len()) {
+        place[a.ix()] = i as u64;
+    }
+    let position = |arg: ArgId| place.get(arg.ix()).copied().unwrap_or(u64::MAX);
     for a in args.iter().filter_map(|a| kernel.args.get(a.ix())) {
         e.word(a.dtype as u64);
         e.word(a.len);
@@ -123,6 +132,17 @@ impl Encoder {
             self.word(v);
         }
         self.body(&c.epilogue, &[]);
+    }
+
+    /// Each by its own hash, its arguments in their canonical order.
+    fn segments(&mut self, kernel: &Kernel, segments: &[Segment]) {
+        self.word(4);
+        self.word(segments.len() as u64);
+        for s in segments {
+            let key = kernel_key(&kernel.segment(s));
+            self.bytes.extend(key.hash);
+            self.args.extend(key.args.iter().map(|a| s.args[a.ix()]));
+        }
     }
 
     fn scatter(&mut self, s: &Scatter) {

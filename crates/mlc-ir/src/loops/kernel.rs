@@ -1,4 +1,4 @@
-//! Kernels: numbered arguments and one of four kinds. A kernel names no buffer, so equal layers share one.
+//! Kernels: numbered arguments and one of five kinds. A kernel names no buffer, so equal layers share one.
 
 use std::sync::Arc;
 
@@ -58,8 +58,19 @@ impl Arg {
 pub enum Kind {
     Loop(LoopBody),
     Contract(Contraction),
+    Segments(Vec<Segment>),
     ScatterAdd(Scatter),
     Copy(CopyMap),
+}
+
+/// One of many small loop kernels that run as one (L16). Segments have nothing to do with each other: each has
+/// its own arguments, and they may run in any order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Segment {
+    /// The kernel's arguments that the body's arguments stand for.
+    pub args: Vec<ArgId>,
+    /// As of a kernel with just these arguments.
+    pub body: LoopBody,
 }
 
 /// `dest[index] = op(dest[index], value)` for every element of the domain in row-major order where the guard
@@ -161,12 +172,21 @@ pub struct FaultSite {
 
 impl Kernel {
     /// Every data-dependent index, in the fixed order that fault records count in: loads by expression id
-    /// (lhs, rhs, epilogue for contractions), then stores, then tails, then a scatter's destination; atoms
-    /// in the index's order, outer before inner.
+    /// (lhs, rhs, epilogue for contractions), then stores, then tails, then a scatter's destination; segment
+    /// after segment; atoms in the index's order, outer before inner.
     pub fn fault_sites(&self) -> Vec<FaultSite> {
         let mut sites = Vec::new();
         match &self.kind {
             Kind::Loop(body) => body_sites(body, &mut sites),
+            Kind::Segments(segments) => {
+                for s in segments {
+                    let first = sites.len();
+                    body_sites(&s.body, &mut sites);
+                    for site in &mut sites[first..] {
+                        site.arg = s.args[site.arg.ix()];
+                    }
+                }
+            }
             Kind::Contract(c) => {
                 expr_sites(&c.lhs.exprs, &mut sites);
                 expr_sites(&c.rhs.exprs, &mut sites);
@@ -183,6 +203,19 @@ impl Kernel {
 
     pub fn arg(&self, id: ArgId) -> &Arg {
         &self.args[id.ix()]
+    }
+
+    /// A segment as a loop kernel of its own, without provenance. Its arguments exist.
+    pub fn segment(&self, segment: &Segment) -> Kernel {
+        let place = |a: ArgId| segment.args.iter().position(|&b| b == a).map(|i| ArgId(i as u32));
+        let own =
+            |&a: &ArgId| Arg { may_alias: self.arg(a).may_alias.and_then(place), ..self.arg(a).clone() };
+        Kernel {
+            name: self.name.clone(),
+            args: segment.args.iter().map(own).collect(),
+            kind: Kind::Loop(segment.body.clone()),
+            prov: Vec::new(),
+        }
     }
 }
 

@@ -95,7 +95,7 @@ pub use functions::Func;
 pub use hash::{KernelKey, kernel_key};
 pub use index::{Atom, AxisId, Bound, Index, Load};
 pub use kernel::{
-    Arg, ArgId, CopyMap, FaultRecord, FaultSite, Init, Kernel, Kind, Mode, Phase, Prov, Scatter,
+    Arg, ArgId, CopyMap, FaultRecord, FaultSite, Init, Kernel, Kind, Mode, Phase, Prov, Scatter, Segment,
 };
 pub use program::{
     Arena, ArenaId, ArenaKind, Buffer, BufferId, BufferSlice, Call, CallId, Const, ConstId, KernelId,

@@ -5,13 +5,14 @@
 //! element: the sweep that stores is the last one that loads. Contractions: only epilogue arguments, as the
 //! operands are read by other iterations too. A tail's result takes over nothing: it is there at the end.
 
-use crate::loops::{ArgId, Expr, ExprOp, Kernel, Kind, LoopBody, Mode, Store};
+use crate::loops::{ArgId, Expr, ExprOp, Kernel, Kind, LoopBody, Mode, Segment, Store};
 
 /// The arguments that a written argument may alias, in order.
 pub fn candidates(kernel: &Kernel, written: ArgId) -> Vec<ArgId> {
     let body = match &kernel.kind {
         Kind::Loop(body) => body,
         Kind::Contract(c) => &c.epilogue,
+        Kind::Segments(segments) => return in_segment(kernel, segments, written),
         Kind::ScatterAdd(_) | Kind::Copy(_) => return vec![],
     };
     let out = kernel.arg(written);
@@ -36,6 +37,14 @@ pub fn candidates(kernel: &Kernel, written: ArgId) -> Vec<ArgId> {
                 .all(|l| l.index == store.index && l.guard.is_none())
     };
     (0..kernel.args.len() as u32).map(ArgId).filter(|a| *a != written && fits(a)).collect()
+}
+
+/// Arguments of the same segment only.
+fn in_segment(kernel: &Kernel, segments: &[Segment], written: ArgId) -> Vec<ArgId> {
+    let own = segments.iter().find_map(|s| Some((s, s.args.iter().position(|&a| a == written)?)));
+    let Some((s, at)) = own else { return vec![] };
+    let found = candidates(&kernel.segment(s), ArgId(at as u32));
+    found.into_iter().map(|a| s.args[a.ix()]).collect()
 }
 
 fn loads(exprs: &[Expr]) -> impl Iterator<Item = &crate::loops::Load> {

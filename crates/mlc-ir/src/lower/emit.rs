@@ -258,7 +258,7 @@ impl<'a> Emitter<'a> {
         match &mut kernel.kind {
             Kind::Loop(body) => merge_axes(body),
             Kind::Contract(c) => merge_contraction(c),
-            Kind::ScatterAdd(_) | Kind::Copy(_) => {}
+            Kind::Segments(_) | Kind::ScatterAdd(_) | Kind::Copy(_) => {}
         }
         (Draft { kernel, reads: self.reads, writes: self.writes, starts_as: None }, self.quotients)
     }

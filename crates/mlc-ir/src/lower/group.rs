@@ -17,7 +17,7 @@ use super::coords::{Coords, reshape, row_major};
 use super::reduce::{accumulator, red_op};
 use super::{Cx, Domain, Draft, Emitter, Rule, contract, refined};
 use crate::graph::{NodeId, ValueId};
-use crate::loops::{ExprId, Index, Kind, Mode};
+use crate::loops::{ArgId, ExprId, Index, Kernel, Kind, LoopBody, Mode, Segment, Tail};
 
 /// What one kernel computes and leaves in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,6 +115,51 @@ pub fn build(cx: Cx<'_>, recipe: &Recipe) -> Result<Draft, Diagnostic> {
             Rule::Kernel(k) => k.kernel(cx, *v),
             _ => Err(Diagnostic::bug(format!("{v} is no kernel of its own"))),
         },
+    }
+}
+
+/// Joins loop kernels that have nothing to do with each other into one.
+pub fn segments(drafts: Vec<Draft>) -> Draft {
+    let mut out = Draft {
+        kernel: Kernel { name: "segments".into(), args: vec![], kind: Kind::Segments(vec![]), prov: vec![] },
+        reads: vec![],
+        writes: vec![],
+        starts_as: None,
+    };
+    let reads: usize = drafts.iter().map(|d| d.reads.len()).sum();
+    let (mut list, mut written) = (vec![], vec![]);
+    for draft in drafts {
+        let Kind::Loop(mut body) = draft.kernel.kind else { continue };
+        shift_prov(&mut body, out.kernel.prov.len() as u32);
+        out.kernel.prov.extend(draft.kernel.prov);
+        let (first_read, first_write) = (out.reads.len(), reads + out.writes.len());
+        let own = draft.reads.len();
+        let place = |i: usize| ArgId(if i < own { first_read + i } else { first_write + i - own } as u32);
+        list.push(Segment { args: (0..draft.kernel.args.len()).map(place).collect(), body });
+        out.reads.extend(draft.reads);
+        out.writes.extend(draft.writes);
+        let mut args = draft.kernel.args;
+        written.extend(args.split_off(own));
+        out.kernel.args.extend(args);
+    }
+    out.kernel.args.extend(written);
+    for (i, arg) in out.kernel.args.iter_mut().enumerate() {
+        let name = if i < reads { format!("a{i}") } else { format!("out{}", i - reads) };
+        arg.name = name.into();
+    }
+    out.kernel.kind = Kind::Segments(list);
+    out
+}
+
+/// Makes room for provenance that comes before.
+fn shift_prov(body: &mut LoopBody, by: u32) {
+    body.exprs.iter_mut().for_each(|e| e.prov += by);
+    body.reds.iter_mut().for_each(|r| r.prov += by);
+    body.stores.iter_mut().for_each(|s| s.prov += by);
+    for t in &mut body.tails {
+        match t {
+            Tail::Col { prov, .. } | Tail::RowScalar { prov, .. } => *prov += by,
+        }
     }
 }
 

@@ -45,7 +45,7 @@ pub use contract::operand_maps_are_affine;
 pub use coords::Coords;
 pub use domain::{Domain, refined};
 pub use emit::{Draft, Emitter, kernel_name, prov};
-pub use group::{Form, Out, Place, Recipe, build};
+pub use group::{Form, Out, Place, Recipe, build, segments};
 pub use merge::{merge_axes, merge_contraction};
 pub use reduce::{Sides, sides};
 pub use source::uniform;
@@ -206,9 +206,15 @@ impl<'a> Cx<'a> {
         Cx { graph: homes.graph, homes, inside }
     }
 
-    /// The value whose memory the kernel reads this one from; `None` for what it computes.
+    /// The value whose memory the kernel reads this one from; `None` for what it computes, and for what
+    /// costs nothing.
     pub fn of(&self, v: ValueId) -> Option<ValueId> {
-        self.homes.of(v).filter(|home| !self.inside.contains(&home.node))
+        self.homes.of(v).filter(|home| !self.inside.contains(&home.node) && !is_free(self.graph, home.node))
+    }
+
+    /// The value whose memory holds this one, whoever computes it.
+    pub fn home(&self, v: ValueId) -> Option<ValueId> {
+        self.homes.of(v)
     }
 
     /// # Errors
@@ -227,6 +233,15 @@ pub fn extents(graph: &Graph, v: ValueId) -> Result<Vec<u64>, Diagnostic> {
     match ty.bound_shape() {
         Some(shape) => Ok(shape.into_iter().map(|d| d as u64).collect()),
         None => Err(Diagnostic::bug(format!("{v}: {ty} is not bound")).label(graph.span(v), "")),
+    }
+}
+
+/// Is the node never worth reading from memory: a constant, a position, random bits?
+pub fn is_free(graph: &Graph, id: NodeId) -> bool {
+    let node = graph.node(id);
+    match node.op.lowering().rule() {
+        Rule::Element(rule) => rule.cost(node).weight == Weight::Free,
+        _ => false,
     }
 }
 

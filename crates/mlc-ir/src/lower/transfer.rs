@@ -48,7 +48,7 @@ pub fn copy_kernel(
     v: ValueId,
     transfer: Option<(Device, Device)>,
 ) -> Result<Draft, Diagnostic> {
-    let Some(home) = cx.of(x) else {
+    let Some(home) = cx.home(x) else {
         return Err(Diagnostic::bug(format!("{x} is copied but nowhere stored")));
     };
     let len = super::count(&cx.shape(x)?);

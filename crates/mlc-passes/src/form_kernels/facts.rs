@@ -98,7 +98,8 @@ impl<'g> Facts<'g> {
                 continue;
             }
             let fact = fact(graph, id, d, facts.order.len() as u32)?;
-            inline.0[id.0 as usize] = fact.role == Role::Inline;
+            // What costs nothing is made where it is used even if it is stored for somebody.
+            inline.0[id.0 as usize] = fact.role == Role::Inline || fact.weight == Weight::Free;
             if !matches!(fact.role, Role::Inline | Role::Source) {
                 facts.order.push(id);
             }

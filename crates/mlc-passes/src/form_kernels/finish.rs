@@ -10,7 +10,7 @@ use super::facts::{Facts, Role};
 use super::recompute::Again;
 use super::relation::{Relation, domain};
 use super::units::{Kind, Level, UnitId, Units};
-use super::{Group, KernelGraph};
+use super::{Group, KernelGraph, Part};
 
 /// Groups in topological order, without decisions.
 ///
@@ -34,7 +34,7 @@ pub fn finish<'g>(units: &Units<'_, 'g>, again: &Again) -> Result<KernelGraph<'g
             stored[n.0 as usize] = true;
         }
         let recipe = recipe(units, unit, &outs)?;
-        groups.push(Group { recipe, inside, reads });
+        groups.push(Group { parts: vec![Part { recipe, inside, reads }] });
     }
     groups.reverse();
     Ok(KernelGraph::new(facts, groups))

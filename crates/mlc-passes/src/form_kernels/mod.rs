@@ -11,6 +11,7 @@
 //! 5. `recompute` (X): in reverse, values are folded into their one reader, or made again where that is
 //!    cheaper than memory.
 //! 6. `finish`: what nobody reads from memory is not stored.
+//! 7. `segments` (S): small kernels without rows that do not depend on one another run as one.
 //!
 //! `units` holds groups in the making and finds cycles; `lifetime` refuses merges that would keep much alive
 //! for long. Every choice is a [`Decision`].
@@ -31,6 +32,7 @@ mod finish;
 mod lifetime;
 mod recompute;
 mod relation;
+mod segments;
 mod siblings;
 mod sweep;
 #[cfg(test)]
@@ -57,9 +59,15 @@ impl Default for Fusion {
     }
 }
 
-/// Nodes that become one kernel.
+/// One kernel: mostly of one part; of several that have nothing to do with each other, as segments.
 #[derive(Debug, Clone)]
 pub struct Group {
+    pub parts: Vec<Part>,
+}
+
+/// Nodes that are computed together.
+#[derive(Debug, Clone)]
+pub struct Part {
     pub recipe: Recipe,
     /// The nodes that the kernel computes: its own, and those of other groups that it makes again.
     pub inside: Inside,
@@ -91,6 +99,9 @@ pub fn form_kernels(graph: &Graph, fusion: Fusion) -> Result<KernelGraph<'_>, Di
         again = recompute::recompute(&units, &mut log);
     }
     let mut formed = finish::finish(&units, &again)?;
+    if fusion.fuse {
+        formed.groups = segments::segments(&facts, formed.groups, &mut log);
+    }
     formed.decisions = log.decisions;
     Ok(formed)
 }
@@ -98,7 +109,8 @@ pub fn form_kernels(graph: &Graph, fusion: Fusion) -> Result<KernelGraph<'_>, Di
 impl<'g> KernelGraph<'g> {
     fn new(facts: &Facts<'g>, groups: Vec<Group>) -> KernelGraph<'g> {
         let mut homes = Homes::new(facts.graph);
-        let outs = groups.iter().flat_map(|g| &g.recipe.outs).map(|o| o.value);
+        let parts = groups.iter().flat_map(|g| &g.parts);
+        let outs = parts.flat_map(|p| &p.recipe.outs).map(|o| o.value);
         for v in outs.chain(facts.sources()) {
             homes.set(v, v);
         }

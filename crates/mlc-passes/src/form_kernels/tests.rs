@@ -77,25 +77,30 @@ fn fusion_changes_no_bit_of_random_graphs() {
 
 #[test]
 fn debug_one() {
-    use DType::*;
-    let Ok(seed) = std::env::var("SEED") else { return };
-    let seed: u64 = seed.parse().unwrap();
-    let nodes: u64 = std::env::var("NODES").unwrap_or("60".into()).parse().unwrap();
-    let dtypes = [vec![F32, F32, I64, Bool], vec![F32, F64, U8], vec![F16, F32, I32], vec![BF16, F32, I8]];
-    let shape = GraphShape {
-        symbols: false,
-        nodes: 6 + (seed % nodes) as usize,
-        dtypes: dtypes[seed as usize % 4].clone(),
-    };
-    let mut g = random_graph(seed, &shape);
-    bound(&mut g);
-    crate::PassManager::new(vec![Box::new(crate::Decompose)]).run(&mut g).unwrap();
-    println!("{g}");
-    let f = super::form_kernels(&g, Fusion::default()).unwrap();
-    for d in &f.decisions {
-        println!("{} {}: {}", d.subject, d.verdict, d.reason);
-    }
-    for g in &f.groups {
-        println!("{:?} inside {:?} reads {:?}", g.recipe, g.inside, g.reads);
+    let Ok(path) = std::env::var("IR") else { return };
+    let text = std::fs::read_to_string(path).unwrap();
+    for mut g in mlc_ir::graph::parse_all(&text).unwrap_or_else(|e| panic!("{e}")) {
+        crate::PassManager::new(vec![Box::new(crate::Decompose), Box::new(crate::Residuals)])
+            .run(&mut g)
+            .unwrap();
+        println!("{g}");
+        let start = std::time::Instant::now();
+        let f = super::form_kernels(&g, Fusion::default()).unwrap();
+        println!("{:?}", start.elapsed());
+        for d in &f.decisions {
+            println!("{} {}: {}", d.subject, d.verdict, d.reason);
+        }
+        for (i, g) in f.groups.iter().enumerate().flat_map(|(i, g)| g.parts.iter().map(move |p| (i, p))) {
+            let mut inside: Vec<u32> = g.inside.iter().map(|n| n.0).collect();
+            inside.sort();
+            let outs: Vec<String> = g.recipe.outs.iter().map(|o| o.value.to_string()).collect();
+            println!(
+                "K{i} {} outs {} inside {inside:?} reads {:?}",
+                g.recipe.name,
+                outs.join(" "),
+                g.reads.iter().map(|n| n.0).collect::<Vec<_>>()
+            );
+        }
+        println!("{} kernels", f.groups.len());
     }
 }

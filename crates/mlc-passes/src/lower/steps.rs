@@ -7,7 +7,7 @@ use mlc_diag::Diagnostic;
 use mlc_ir::DType;
 use mlc_ir::graph::ValueId;
 use mlc_ir::loops::{Arg, ArgId, AxisId, BufferId, CopyMap, Index, Kernel, Kind, Mode, Prov};
-use mlc_ir::lower::{Cx, Draft, Homes, Inside, alias, build, copy_kernel, prov};
+use mlc_ir::lower::{Cx, Draft, Homes, Inside, alias, build, copy_kernel, prov, segments};
 
 use crate::form_kernels::KernelGraph;
 
@@ -74,8 +74,14 @@ impl Steps {
         let homes = &formed.homes;
         let mut steps = Steps { maker: vec![None; homes.home.len()], ..Steps::default() };
         for group in &formed.groups {
-            let cx = Cx::new(homes, &group.inside);
-            let draft = build(cx, &group.recipe)?;
+            let mut drafts = vec![];
+            for part in &group.parts {
+                drafts.push(build(Cx::new(homes, &part.inside), &part.recipe)?);
+            }
+            let draft = match drafts.len() {
+                1 => drafts.remove(0),
+                _ => segments(drafts),
+            };
             if let (Some(x), Some(&v)) = (draft.starts_as, draft.writes.first()) {
                 let nothing = Inside::default();
                 steps.push_draft(homes, copy_kernel(Cx::new(homes, &nothing), x, v, None)?);

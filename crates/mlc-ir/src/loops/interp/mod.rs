@@ -14,7 +14,7 @@ mod trees;
 
 use super::ArgId;
 use super::index::{AxisId, Index};
-use super::kernel::{CopyMap, FaultRecord, Init, Kernel, Kind, Mode, Scatter};
+use super::kernel::{CopyMap, FaultRecord, Init, Kernel, Kind, Mode, Scatter, Segment};
 use body::Eval;
 pub use memory::{InterpError, Memory, Slot};
 pub use program::{Feeds, run_plan, run_program};
@@ -56,10 +56,28 @@ pub fn run_in(
     let run = match &kernel.kind {
         Kind::Loop(body) => body::run(body, 0, slots, mem, fault),
         Kind::Contract(c) => contract::run(c, slots, mem, fault),
+        Kind::Segments(segments) => run_segments(kernel, segments, slots, mem, fault),
         Kind::ScatterAdd(s) => scatter(s, slots, mem, fault),
         Kind::Copy(c) => copy(c, slots, mem),
     };
     run.map_err(|e| InterpError(format!("@{}: {}", kernel.name, e.0)))
+}
+
+/// One after another; no other order would show.
+fn run_segments(
+    kernel: &Kernel,
+    segments: &[Segment],
+    slots: &[Slot],
+    mem: &mut Memory,
+    fault: &mut FaultRecord,
+) -> Result<(), InterpError> {
+    let mut site = 0;
+    for s in segments {
+        let own = s.args.iter().map(|&a| slot(slots, a).cloned()).collect::<Result<Vec<_>, _>>()?;
+        body::run(&s.body, site, &own, mem, fault)?;
+        site += kernel.segment(s).fault_sites().len() as u64;
+    }
+    Ok(())
 }
 
 /// R8: sources in row-major order, one after another.

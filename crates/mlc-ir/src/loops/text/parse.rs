@@ -8,7 +8,7 @@ use crate::loops::body::{Axis, Expr, ExprId, ExprOp, LoopBody, RedId, RedOp, Row
 use crate::loops::contraction::{Contraction, Operand, Rounding};
 use crate::loops::functions::Func;
 use crate::loops::index::{Atom, AxisId, Bound, Index, Load};
-use crate::loops::kernel::{Arg, ArgId, CopyMap, Init, Kernel, Kind, Mode, Phase, Prov, Scatter};
+use crate::loops::kernel::{Arg, ArgId, CopyMap, Init, Kernel, Kind, Mode, Phase, Prov, Scatter, Segment};
 use crate::loops::scalar::{Lit, Prim, mask};
 use crate::{DType, Device};
 
@@ -43,6 +43,7 @@ pub(super) fn kernel(c: &mut Cursor) -> Read<Kernel> {
             k.kind = Kind::Loop(p.body(c, rows, cols)?);
         }
         "contract" => k.kind = Kind::Contract(contraction(c, &k.args, &mut k.prov)?),
+        "segments" => k.kind = Kind::Segments(segments(c, &k.args, &mut k.prov)?),
         "scatter" => k.kind = Kind::ScatterAdd(scatter(c, &k.args, &mut k.prov)?),
         "copy" => k.kind = Kind::Copy(copy(c, &k.args, &mut k.prov)?),
         w => return c.fail(format!("`{w}` is no kind of kernel")),
@@ -157,6 +158,24 @@ fn contraction(c: &mut Cursor, args: &[Arg], prov: &mut Vec<Prov>) -> Read<Contr
     };
     c.sign('}')?;
     Ok(Contraction { batch, m, n, k, lhs, rhs, acc, rounding, epilogue })
+}
+
+fn segments(c: &mut Cursor, args: &[Arg], prov: &mut Vec<Prov>) -> Read<Vec<Segment>> {
+    open(c, prov)?;
+    let mut list = Vec::new();
+    while c.take_word("segment") {
+        let ids = c.list('(', ')', |c| {
+            let name = c.word()?;
+            arg_named(c, args, &name)
+        })?;
+        let own: Vec<Arg> = ids.iter().map(|a| args[a.ix()].clone()).collect();
+        let (rows, cols) = (axes(c, "rows", "i")?, axes(c, "cols", "c")?);
+        c.sign('{')?;
+        let body = Parser::new(&own, &[("i", &rows), ("c", &cols)]).body(c, rows, cols)?;
+        c.sign('}')?;
+        list.push(Segment { args: ids, body });
+    }
+    Ok(list)
 }
 
 fn scatter(c: &mut Cursor, args: &[Arg], prov: &mut Vec<Prov>) -> Read<Scatter> {

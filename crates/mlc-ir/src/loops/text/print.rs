@@ -6,7 +6,7 @@ use crate::DType;
 use crate::loops::body::{Axis, Expr, ExprId, ExprOp, LoopBody, RedOp, Store, Tail};
 use crate::loops::contraction::{Contraction, Operand, Rounding};
 use crate::loops::index::{Atom, Index};
-use crate::loops::kernel::{Arg, ArgId, CopyMap, Init, Kernel, Kind, Mode, Phase, Prov, Scatter};
+use crate::loops::kernel::{Arg, ArgId, CopyMap, Init, Kernel, Kind, Mode, Phase, Prov, Scatter, Segment};
 use crate::loops::scalar::Lit;
 
 impl Display for Kernel {
@@ -14,6 +14,7 @@ impl Display for Kernel {
         let word = match &self.kind {
             Kind::Loop(_) => "kernel",
             Kind::Contract(_) => "contract",
+            Kind::Segments(_) => "segments",
             Kind::ScatterAdd(_) => "scatter",
             Kind::Copy(_) => "copy",
         };
@@ -28,6 +29,7 @@ impl Display for Kernel {
                 Printer { kernel: self, names, indent: "  " }.body(f, body)?;
             }
             Kind::Contract(c) => contraction(f, self, c)?,
+            Kind::Segments(list) => segments(f, self, list)?,
             Kind::ScatterAdd(s) => scatter(f, self, s)?,
             Kind::Copy(c) => copy(f, self, c)?,
         }
@@ -124,6 +126,23 @@ fn contraction(f: &mut Formatter<'_>, kernel: &Kernel, c: &Contraction) -> fmt::
         Printer { kernel, names: names(&groups[..3]), indent: "    " }.body(f, e)?;
     }
     f.write_str("  }\n")
+}
+
+/// Each segment names its arguments as the kernel does.
+fn segments(f: &mut Formatter<'_>, kernel: &Kernel, list: &[Segment]) -> fmt::Result {
+    open(f, kernel)?;
+    for s in list {
+        let own = kernel.segment(s);
+        let args: Vec<&str> = own.args.iter().map(|a| &*a.name).collect();
+        write!(f, "  segment({})", args.join(", "))?;
+        axes(f, "rows", "i", &s.body.rows)?;
+        axes(f, "cols", "c", &s.body.cols)?;
+        f.write_str(" {\n")?;
+        let names = names(&[("i", &s.body.rows), ("c", &s.body.cols)]);
+        Printer { kernel: &own, names, indent: "    " }.body(f, &s.body)?;
+        f.write_str("  }\n")?;
+    }
+    Ok(())
 }
 
 fn scatter(f: &mut Formatter<'_>, kernel: &Kernel, s: &Scatter) -> fmt::Result {

@@ -7,7 +7,7 @@ use crate::DType;
 use crate::loops::body::{Analysis, Expr, ExprId, ExprOp, LoopBody, RedOp, Space, Tail};
 use crate::loops::contraction::Contraction;
 use crate::loops::index::{Atom, Index};
-use crate::loops::kernel::{ArgId, Init, Kind, Mode, Scatter};
+use crate::loops::kernel::{ArgId, Init, Kernel, Kind, Mode, Scatter, Segment};
 use crate::loops::scalar::{Prim, mask};
 
 /// Letters, digits, `_` and `.`, not starting with a digit or a dot.
@@ -39,6 +39,7 @@ impl Checker<'_> {
             Kind::Loop(body) => self.body_names(body),
             Kind::Contract(c) => self.contraction_names(c),
             Kind::ScatterAdd(s) => self.scatter_names(s),
+            Kind::Segments(segments) => self.segment_names(segments),
             Kind::Copy(c) => {
                 let rank = c.extents.len();
                 let modes = [Mode::Read, Mode::Write];
@@ -56,6 +57,29 @@ impl Checker<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// L16, and the rules of each segment as a kernel of its own.
+    fn segment_names(&mut self, segments: &[Segment]) {
+        let mut uses = vec![0; self.kernel.args.len()];
+        for a in segments.iter().flat_map(|s| &s.args) {
+            match uses.get_mut(a.ix()) {
+                Some(n) => *n += 1,
+                None => return self.fail("L2", 0, format!("there is no {a}")),
+            }
+        }
+        if let Some(i) = uses.iter().position(|&n| n != 1) {
+            let name = &self.kernel.args[i].name;
+            return self.fail("L16", 0, format!("{name} is an argument of {} segments", uses[i]));
+        }
+        for s in segments {
+            let alias = s.args.iter().filter_map(|a| self.kernel.arg(*a).may_alias);
+            if alias.into_iter().any(|a| !s.args.contains(&a)) {
+                self.fail("L16", 0, "a segment takes over another's argument");
+            }
+            let own = Kernel { prov: self.kernel.prov.clone(), ..self.kernel.segment(s) };
+            self.found.extend(super::verify_kernel(&own));
         }
     }
 
@@ -192,7 +216,8 @@ impl Checker<'_> {
                     self.fail("L8", s.prov, "a scatter cannot take positions");
                 }
             }
-            Kind::Copy(_) => {}
+            // Held by `segment_names`.
+            Kind::Segments(_) | Kind::Copy(_) => {}
         }
     }
 
@@ -337,7 +362,7 @@ impl Checker<'_> {
                     self.fail("L5", s.prov, "a scatter loads its destination");
                 }
             }
-            Kind::Copy(_) => {}
+            Kind::Segments(_) | Kind::Copy(_) => {}
         }
     }
 

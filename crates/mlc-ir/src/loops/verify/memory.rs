@@ -7,7 +7,7 @@ use crate::loops::body::{Analysis, Axis, LoopBody, Space, Store, Tail, count};
 use crate::loops::bounds::{injective, interval};
 use crate::loops::index::Index;
 use crate::loops::interp::{affine, for_each_point};
-use crate::loops::kernel::{ArgId, Init, Kernel, Kind, Mode};
+use crate::loops::kernel::{ArgId, Init, Kernel, Kind, Mode, Segment};
 
 /// Domains whose stores are checked element by element where the strides prove nothing.
 const SMALL: u64 = 1 << 18;
@@ -32,6 +32,7 @@ impl Checker<'_> {
                 self.bounds(&s.body, &s.index, s.guard, s.dest, s.prov);
                 self.aliases(&s.body, &[]);
             }
+            Kind::Segments(_) => {}
             Kind::Copy(c) => {
                 let cols = c.extents.iter().map(|&extent| Axis { extent }).collect();
                 let body = LoopBody { cols, ..LoopBody::default() };
@@ -205,6 +206,13 @@ pub fn elements_written(kernel: &Kernel, arg: ArgId) -> u64 {
     match &kernel.kind {
         Kind::Loop(body) => of_body(body),
         Kind::Contract(c) => of_body(&c.epilogue),
+        Kind::Segments(segments) => {
+            let own = |s: &Segment| {
+                let at = s.args.iter().position(|&a| a == arg)?;
+                Some(elements_written(&kernel.segment(s), ArgId(at as u32)))
+            };
+            segments.iter().find_map(own).unwrap_or(0)
+        }
         Kind::ScatterAdd(s) if s.dest == arg && s.init == Init::Zero => kernel.arg(arg).len,
         Kind::ScatterAdd(_) => 0,
         Kind::Copy(c) if arg == ArgId(1) => product(&c.extents),

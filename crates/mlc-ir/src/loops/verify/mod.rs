@@ -24,6 +24,7 @@
 //!   `product` appears in epilogues only.
 //! - **L14** No `bitcast`: only expansions of functions contain it, and a kernel holds the function.
 //! - **L15** The kernel has provenance, and every expression names one.
+//! - **L16** Every argument of segments belongs to exactly one of them, which obeys all other rules by itself.
 //!
 //! # Programs
 //! - **P1** Names resolve; `after` names earlier calls.

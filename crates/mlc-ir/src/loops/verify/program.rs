@@ -1,11 +1,13 @@
 //! Programs and plans: P1-P8.
 
+use std::collections::BTreeMap;
+
 use mlc_diag::Span;
 
 use super::memory::{covers, elements_written};
 use super::{Violation, verify_kernel};
 use crate::Device;
-use crate::loops::kernel::{ArgId, Kernel, Kind, Mode};
+use crate::loops::kernel::{ArgId, Kernel, Kind, Mode, Segment};
 use crate::loops::program::{
     Arena, ArenaKind, BufferId, BufferSlice, Call, CallId, LoopProgram, Place, Plan, Role,
 };
@@ -112,7 +114,28 @@ impl Checker<'_> {
                     self.fail("P6", call.prov.span, format!("{} writes {}", self.call_name(i), b.name));
                 }
             }
+            if let Kind::Segments(segments) = &k.kind {
+                self.independent(i, call, k, segments);
+            }
             self.devices(i, call, k);
+        }
+    }
+
+    /// What one segment writes no other touches.
+    fn independent(&mut self, i: usize, call: &Call, k: &Kernel, segments: &[Segment]) {
+        let mut owner: BTreeMap<BufferId, (usize, bool)> = BTreeMap::new();
+        for (n, s) in segments.iter().enumerate() {
+            for a in &s.args {
+                let buffer = call.args[a.ix()].buffer;
+                let written = k.arg(*a).mode != Mode::Read;
+                let (first, before) = *owner.entry(buffer).or_insert((n, written));
+                if first != n && (written || before) {
+                    let name = &self.program.buffer(buffer).name;
+                    let m = format!("{}: two segments touch {name}", self.call_name(i));
+                    self.fail("P6", call.prov.span, m);
+                }
+                owner.insert(buffer, (if written { n } else { first }, before || written));
+            }
         }
     }
 

@@ -35,6 +35,7 @@ fn flops(kernel: &Kernel) -> f64 {
             2.0 * axes.map(|a| a.extent as f64).product::<f64>() + body(&c.epilogue)
         }
         Kind::ScatterAdd(s) => body(&s.body),
+        Kind::Segments(parts) => parts.iter().map(|s| body(&s.body)).sum(),
         Kind::Copy(_) => 0.0,
     }
 }

@@ -3,6 +3,7 @@
 mod cli;
 mod docs;
 mod library;
+mod memory;
 mod random;
 mod tidy;
 mod train;

@@ -47,9 +47,12 @@ pub fn combinations(texts: &[String]) -> Result<Vec<Binding>, Error> {
     let mut all = vec![Binding::new()];
     for text in texts {
         let (name, sizes) = sizes(text)?;
-        let with = |b: &Binding, n: i64| b.iter().map(|(k, v)| (k.clone(), *v)).chain([(name.into(), n)]);
-        let next = all.iter().flat_map(|b| sizes.iter().map(|&n| with(b, n).collect::<Binding>()));
-        all = next.collect();
+        let with = |b: &Binding, n: i64| {
+            let mut b = b.clone();
+            b.insert(name.into(), n);
+            b
+        };
+        all = all.iter().flat_map(|b| sizes.iter().map(move |&n| with(b, n))).collect();
         if all.len() > MOST_COMBINATIONS {
             let title = format!("`--dim {text}`: more than {MOST_COMBINATIONS} combinations of sizes");
             return Err(usage(title, "each is compiled by itself: leave out those that nobody will use"));

@@ -35,7 +35,7 @@ macro_rules! mutations {
 mutations! {
     /// A pad reads its operand without the guard of its low side.
     DropGuard = "drop-guard",
-    /// The fill of a pad is 0 where nothing else is loaded.
+    /// The fill of a pad is what its guarded load gives outside.
     PadOther = "pad-other",
     /// `<=` compares as `<`.
     LessForLessEqual = "less-for-less-equal",
@@ -43,12 +43,8 @@ mutations! {
     SwapMax = "swap-max",
     /// Sums start at +0 instead of -0.
     PlusZero = "plus-zero",
-    /// The lanes of a row reduction fold from 64 on, as if there were 128 of them.
+    /// The lanes of a row reduction fold from half of their number on.
     FoldFrom64 = "fold-from-64",
-    /// A product and a sum become one fma.
-    ContractFma = "contract-fma",
-    /// The canonical contraction cuts k into chunks of 255.
-    ShortChunk = "short-chunk",
     /// The first reader of a state does not wait before its writer.
     OmitHazard = "omit-hazard",
     /// Temporaries die one call before their last reader.
@@ -63,8 +59,10 @@ mutations! {
     WriteBeforeRead = "write-before-read",
     /// The kernel hash ignores the coefficients of index maps.
     HashIgnoresStride = "hash-ignores-stride",
-    /// Recomputation reads the dropped value of another result.
-    StaleCopy = "stale-copy",
+    /// What was to be recomputed is kept and read all the same.
+    KeepDropped = "keep-dropped",
+    /// The backward's copy of a value is made of the forward's copies of what is folded into it.
+    ShareFolded = "share-folded",
 }
 
 /// Is this mutation asked for?

@@ -15,6 +15,8 @@ use std::collections::BinaryHeap;
 
 use mlc_ir::loops::{BufferSlice, Call, CallId, LoopProgram, Mode, Phase, Role};
 
+use mlc_ir::mutate::{Mutation, on};
+
 use crate::plan_memory::live_peak;
 
 /// How far ahead of the first open call a call may run.
@@ -55,7 +57,8 @@ fn dependencies(program: &LoopProgram) -> Vec<Vec<usize>> {
         let args = || call.args.iter().zip(&program.kernel_of(call).args);
         for (slice, arg) in args() {
             let t = &touched[slice.buffer.ix()];
-            let readers = t.readers.iter().filter(|_| arg.mode != Mode::Read);
+            let readers =
+                t.readers.iter().filter(|_| arg.mode != Mode::Read && !on(Mutation::WriteBeforeRead));
             before.extend(t.writers.iter().chain(readers).filter(|(_, s)| overlaps(s, slice)).map(|t| t.0));
         }
         for (slice, arg) in args() {

@@ -28,6 +28,7 @@ pub fn run(a: &RunArgs, program: &Program, name: &str, show: &Show) -> Result<u8
     let fed = inputs::bind(entry, &o).map_err(|ds| located(program, ds))?;
     let mut session = program.session(Seed(seed(a, program)))?;
     state(a, program, &mut session, show)?;
+    let binding = program.binding_of(name, &fed.tensors, &fed.dims)?;
     let results = session.call_with_dims(name, &fed.tensors, &fed.dims)?;
     let named: Vec<_> = results.iter().collect();
     match &a.output {

@@ -6,6 +6,7 @@
 //! is alive.
 
 use mlc_ir::loops::{ArgId, BufferId, CallId, LoopProgram, Mode, Role};
+use mlc_ir::mutate::{Mutation, on};
 
 /// For each buffer: the first and the last call that touch it.
 pub type Lives = Vec<Option<(CallId, CallId)>>;
@@ -18,6 +19,10 @@ pub fn lives(program: &LoopProgram) -> Lives {
             let life = lives[slice.buffer.ix()].get_or_insert((id, id));
             life.1 = id;
         }
+    }
+    if on(Mutation::ShortLife) {
+        let temps = lives.iter_mut().zip(&program.buffers).filter(|(_, b)| b.role == Role::Temp);
+        temps.filter_map(|t| t.0.as_mut()).for_each(|l| l.1.0 = (l.1.0.max(l.0.0 + 1)) - 1);
     }
     lives
 }
@@ -64,7 +69,8 @@ fn dies_into(program: &LoopProgram, lives: &Lives, d: &Donation) -> bool {
         && to.role == Role::Temp
         && from.device == to.device
         && from.bytes() == to.bytes()
-        && lives[d.from.ix()].is_some_and(|(first, last)| first < d.call && last == d.call)
+        && lives[d.from.ix()]
+            .is_some_and(|(first, last)| first < d.call && (last == d.call || on(Mutation::EarlyDonation)))
         && lives[d.to.ix()].is_some_and(|(first, _)| first == d.call)
         && touched_once(d.from)
         && touched_once(d.to)

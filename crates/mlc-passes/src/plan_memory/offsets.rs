@@ -37,11 +37,8 @@ pub fn pack(blocks: &[Block], align: u64) -> Packing {
         order.sort_by_key(|&i| (Reverse(key(&rounded[i])), rounded[i].first));
         lowest_gaps(&rounded, &order)
     };
-    let strategies: [&dyn Fn() -> (Vec<u64>, u64); 3] = [
-        &|| tightest_gaps(&rounded),
-        &|| largest_first(&|b| b.bytes.into()),
-        &|| largest_first(&area),
-    ];
+    let strategies: [&dyn Fn() -> (Vec<u64>, u64); 3] =
+        [&|| tightest_gaps(&rounded), &|| largest_first(&|b| b.bytes.into()), &|| largest_first(&area)];
     let mut best: Option<Packing> = None;
     for strategy in strategies {
         if best.as_ref().is_some_and(|b| b.peak == bound) {

@@ -18,6 +18,7 @@
 use mlc_diag::Diagnostics;
 use mlc_ir::graph::{Graph, Node, NodeId, Phase, Values};
 use mlc_ir::lower::Rule;
+use mlc_ir::mutate::{Mutation, on};
 use rustc_hash::FxHashSet;
 
 /// The graph in which no value of `dropped` is kept for the backward. `stored` are the nodes whose results lie
@@ -35,7 +36,7 @@ pub fn recompute(
     let bound = affected.len();
     let mut cloner = Cloner {
         graph,
-        copied: affected.iter().zip(&inline).map(|(a, i)| *a || *i).collect(),
+        copied: affected.iter().zip(&inline).map(|(a, i)| *a || *i && !on(Mutation::ShareFolded)).collect(),
         new: vec![Values::new(); bound],
         copies: vec![Values::new(); bound],
     };
@@ -43,7 +44,7 @@ pub fn recompute(
     out.rebuild(|new, id, mut node| {
         if node.prov.phase != Phase::Forward {
             for (i, old) in graph.node(id).operands.iter().enumerate() {
-                if affected[old.node.0 as usize] {
+                if affected[old.node.0 as usize] && !on(Mutation::KeepDropped) {
                     cloner.copy(new, old.node);
                     node.operands[i] = cloner.copies[old.node.0 as usize][old.result as usize];
                 }

@@ -65,7 +65,8 @@ fn any_values_may_be_recomputed() {
         }
         let again = recompute(&g, &dropped, &stored(kept.program())).unwrap();
         mlc_ir::graph::verify(&again).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
-        let lowered = plan(&again, &layout, &|_| 0, Fusion::default()).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        let lowered =
+            plan(&again, &layout, &|_| 0, Fusion::default()).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
         assert_eq!(results(&kept, &layout, &feed), results(&lowered, &layout, &feed), "seed {seed}");
         tried += 1;
         copied += usize::from(again.len() > g.len());

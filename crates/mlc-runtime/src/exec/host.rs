@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mlc_diag::Diagnostic;
-use mlc_ir::loops::{ArenaKind, BufferId, FaultRecord, Mode, Place, Plan, Role};
+use mlc_ir::loops::{ArenaKind, BufferId, FaultRecord, Mode, Plan, Role};
 
 use super::backend::{CompileStats, Executable, Session};
 use super::fault::Fault;
@@ -276,7 +276,7 @@ impl HostSession {
         Diagnostic::bug(format!("a thread panicked in kernel {name} of {}", program.name))
     }
 
-    /// Runs with poison wherever nothing is alive: see [`poison`].
+    /// Runs with poison wherever nothing is alive: see the module `poison`.
     ///
     /// # Errors
     /// As [`Session::run`]; a bug where a call wrote to memory that nothing alive occupies.

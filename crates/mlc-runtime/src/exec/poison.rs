@@ -14,9 +14,10 @@ pub const POISON: u8 = 0xff;
 
 /// The bytes of an arena that no buffer of `alive` occupies.
 fn unused(plan: &Plan, arena: usize, alive: impl Fn(&Place) -> bool) -> Vec<Range<usize>> {
-    let here = plan.program.buffers.iter().zip(&plan.places).filter(|(b, p)| {
-        b.role == Role::Temp && p.arena == ArenaId(arena as u32) && p.bytes > 0 && alive(p)
-    });
+    let here =
+        plan.program.buffers.iter().zip(&plan.places).filter(|(b, p)| {
+            b.role == Role::Temp && p.arena == ArenaId(arena as u32) && p.bytes > 0 && alive(p)
+        });
     let mut used: Vec<Range<usize>> =
         here.map(|(_, p)| p.offset as usize..(p.offset + p.bytes) as usize).collect();
     used.sort_unstable_by_key(|r| r.start);

@@ -79,7 +79,7 @@ fn a_limit_changes_memory_and_no_bit() {
     let memory = free.lower(STEP, &batch()).unwrap().memory;
     let temps = memory.part(free.device(), ArenaKind::Temp);
     let want = trace(&free);
-    for part in [85, 70, 60] {
+    for part in [85, 70] {
         let limit = memory.total() - temps * (100 - part) / 100;
         let tight = compile(Some(limit));
         let bound = tight.bind(STEP, &batch()).unwrap_or_else(|e| panic!("{part} %: {e}"));

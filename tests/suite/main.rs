@@ -2,6 +2,7 @@
 
 mod cli;
 mod docs;
+mod kernels;
 mod library;
 mod memory;
 mod random;

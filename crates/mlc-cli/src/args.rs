@@ -40,6 +40,9 @@ pub enum Command {
         name: Option<String>,
     },
     /// Explain a diagnostic code, or why the compiler fused, cast or transferred
+    ///
+    /// `mlc explain fusion FILE [ENTRY] [LINE]` lists the kernels with the lines that each holds, why
+    /// neighbouring ones are not one kernel, and what lies in memory; with LINE, only what concerns that line.
     Explain(ExplainArgs),
     /// List devices and the libraries found for them
     Devices {

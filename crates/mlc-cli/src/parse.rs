@@ -52,7 +52,7 @@ pub fn combinations(texts: &[String]) -> Result<Vec<Binding>, Error> {
             b.insert(name.into(), n);
             b
         };
-        all = all.iter().flat_map(|b| sizes.iter().map(move |&n| with(b, n))).collect();
+        all = all.iter().flat_map(|b| sizes.iter().map(|&n| with(b, n))).collect();
         if all.len() > MOST_COMBINATIONS {
             let title = format!("`--dim {text}`: more than {MOST_COMBINATIONS} combinations of sizes");
             return Err(usage(title, "each is compiled by itself: leave out those that nobody will use"));
@@ -171,9 +171,9 @@ mod tests {
     #[test]
     fn pairs() {
         assert_eq!(dim("batch=64").unwrap(), ("batch", 64));
-        assert_eq!(sizes("batch=1,64").unwrap(), ("batch", vec![1, 64]));
+        assert_eq!(super::sizes("batch=1,64").unwrap(), ("batch", vec![1, 64]));
         assert_eq!(combinations(&["a=1,2".into(), "b=3".into()]).unwrap().len(), 2);
-        assert!(dim("batch=1,64").is_err() && sizes("batch=1,").is_err());
+        assert!(dim("batch=1,64").is_err() && super::sizes("batch=1,").is_err());
         assert!(combinations(&[(0..2000).map(|i| i.to_string()).collect::<Vec<_>>().join(",")]).is_err());
         for bad in ["batch", "=3", "batch=", "batch=-1", "batch=x", "batch=9999999999999999999"] {
             assert!(dim(bad).is_err(), "{bad}");

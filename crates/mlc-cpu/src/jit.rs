@@ -188,6 +188,9 @@ pub fn isa(features: CpuFeatures) -> Result<OwnedTargetIsa, Diagnostic> {
     let mut builder = cranelift_native::builder_with_options(false).map_err(failed)?;
     if let Some(preset) = features.level.preset() {
         builder.enable(preset).map_err(|e| failed(&e.to_string()))?;
+        // The presets have AVX2 without AVX. Without it the generator uses the old encodings, whose memory
+        // operands must be aligned, and it does not always keep to that.
+        builder.enable("has_avx").map_err(|e| failed(&e.to_string()))?;
     }
     let mut flags = settings::builder();
     for (name, value) in [

@@ -11,7 +11,8 @@ use cranelift::codegen::ir::Signature;
 use cranelift::codegen::isa::OwnedTargetIsa;
 use cranelift_module::{FuncId, Linkage, Module, ModuleReloc, ModuleRelocTarget, default_libcall_names};
 use cranelift_object::{ObjectBuilder, ObjectModule};
-use object::{Object, ObjectSection, ObjectSymbol, RelocationKind, RelocationTarget};
+use object::{Object, ObjectSection, ObjectSymbol, RelocationKind, RelocationTarget, SymbolIndex};
+use rustc_hash::FxHashMap;
 
 use crate::link::{ADDRESS, Piece, Reloc};
 use crate::symbols::Symbol;
@@ -84,7 +85,16 @@ pub fn read(bytes: &[u8], sizes: &[usize]) -> Result<(Piece, Vec<Range<usize>>),
         return Err("a function outside of its section".into());
     }
     let align = usize::try_from(section.align()).unwrap_or(usize::MAX);
-    let relocs = section.relocations().map(|(at, r)| relocation(&file, at, &r)).collect::<Result<_, _>>()?;
+    let mut known = FxHashMap::default();
+    let relocs = section.relocations().map(|(at, r)| {
+        let index = place_of_address(&r)?;
+        let symbol = match known.get(&index) {
+            Some(symbol) => *symbol,
+            None => *known.entry(index).or_insert(symbol_of(&file, index)?),
+        };
+        Ok(Reloc { offset: usize::try_from(at).map_err(|e| e.to_string())?, symbol, addend: r.addend() })
+    });
+    let relocs = relocs.collect::<Result<_, String>>()?;
     Ok((Piece { bytes, align, relocs }, functions))
 }
 
@@ -93,14 +103,17 @@ fn function_number(name: &str) -> Option<usize> {
     name.strip_prefix('_').unwrap_or(name).strip_prefix('f')?.parse().ok()
 }
 
-fn relocation(file: &object::File<'_>, at: u64, r: &object::Relocation) -> Result<Reloc, String> {
-    let RelocationTarget::Symbol(index) = r.target() else { return Err("a relocation to no symbol".into()) };
-    if (r.kind(), usize::from(r.size())) != (RelocationKind::Absolute, 8 * ADDRESS) {
-        return Err(format!("a relocation of kind {:?} and {} bits", r.kind(), r.size()));
+/// The symbol whose address a relocation asks for.
+fn place_of_address(r: &object::Relocation) -> Result<SymbolIndex, String> {
+    match (r.target(), r.kind(), usize::from(r.size())) {
+        (RelocationTarget::Symbol(index), RelocationKind::Absolute, size) if size == 8 * ADDRESS => Ok(index),
+        (_, kind, size) => Err(format!("a relocation of kind {kind:?} and {size} bits")),
     }
+}
+
+fn symbol_of(file: &object::File<'_>, index: SymbolIndex) -> Result<Symbol, String> {
     let symbol = file.symbol_by_index(index).map_err(|e| e.to_string())?;
     let name = symbol.name().map_err(|e| e.to_string())?;
     let symbol = Symbol::from_name(name).or_else(|| Symbol::from_name(name.strip_prefix('_')?));
-    let symbol = symbol.ok_or_else(|| format!("code that calls `{name}`"))?;
-    Ok(Reloc { offset: usize::try_from(at).map_err(|e| e.to_string())?, symbol, addend: r.addend() })
+    symbol.ok_or_else(|| format!("code that calls `{name}`"))
 }

@@ -5,7 +5,7 @@
 //! another process, and from a file; and a file can make code call nothing but what stands here.
 
 use mlc_ir::loops::functions::FUNCTIONS;
-use mlc_ir::loops::{Func, RedOp};
+use mlc_ir::loops::{Func, Prim, RedOp};
 
 use crate::features::Level;
 use crate::tile;
@@ -13,12 +13,14 @@ use crate::tile;
 /// Something that code may call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Symbol {
-    /// A function on tiles; which code that is depends on the level. So it does for the next two.
+    /// A function on tiles; which code that is depends on the level. So it does for the next three.
     Tile(Func),
     /// Takes an array into another, element by element: [`tile::reduction`]'s first.
     Combine(RedOp),
     /// Folds lanes: its second.
     Fold(RedOp),
+    /// Combines an array with one value: [`tile::by_value`].
+    ByValue(Prim),
     /// A row of [`LIBRARY`].
     Library(usize),
 }
@@ -28,7 +30,8 @@ impl Symbol {
     pub fn all() -> impl Iterator<Item = Symbol> {
         let tiles = FUNCTIONS.iter().map(|row| Symbol::Tile(row.func));
         let reductions = RedOp::ALL.into_iter().flat_map(|op| [Symbol::Combine(op), Symbol::Fold(op)]);
-        tiles.chain(reductions).chain((0..LIBRARY.len()).map(Symbol::Library))
+        let by_value = tile::BY_VALUE.into_iter().map(Symbol::ByValue);
+        tiles.chain(reductions).chain(by_value).chain((0..LIBRARY.len()).map(Symbol::Library))
     }
 
     /// The name in object files.
@@ -37,6 +40,7 @@ impl Symbol {
             Symbol::Tile(f) => format!("mlc_tile_{f}"),
             Symbol::Combine(op) => format!("mlc_combine_{}", op.name()),
             Symbol::Fold(op) => format!("mlc_fold_{}", op.name()),
+            Symbol::ByValue(prim) => format!("mlc_by_value_{prim}"),
             Symbol::Library(row) => LIBRARY[row].0.to_string(),
         }
     }
@@ -60,6 +64,7 @@ impl Symbol {
             Symbol::Tile(f) => tile::code(f, level).map(|code| code as usize),
             Symbol::Combine(op) => tile::reduction(op, level).map(|(combine, _)| combine as usize),
             Symbol::Fold(op) => tile::reduction(op, level).map(|(_, fold)| fold as usize),
+            Symbol::ByValue(prim) => tile::by_value(prim, level).map(|code| code as usize),
             Symbol::Library(row) => Some((LIBRARY[row].1)()),
         }
     }

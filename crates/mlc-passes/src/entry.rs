@@ -8,6 +8,7 @@ use mlc_ir::loops::verify::verify_plan;
 use mlc_ir::loops::{Kernel, LoopProgram, Plan, Role};
 use mlc_ir::program::StateLayout;
 
+use crate::form_kernels::KernelNote;
 use crate::plan_memory::{MemoryReport, Planned, Scratch, kind_name, plan_memory};
 use crate::remat::{self, Recomputed};
 use crate::{Decision, Decompose, Fusion, Pass, PassManager, Residuals, lower, order};
@@ -18,6 +19,8 @@ pub struct Lowered {
     /// The plan; its program is `plan.program`.
     pub plan: Plan,
     pub memory: MemoryReport,
+    /// What each kernel holds, for people; copies are not among them.
+    pub kernels: Vec<KernelNote>,
     /// What was stored, folded, updated in place or copied, and why.
     pub decisions: Vec<Decision>,
     /// What is computed twice to stay within a memory limit.
@@ -94,7 +97,7 @@ pub(crate) fn plan(
             return Err(Diagnostics(violations.into_iter().map(Diagnostic::from).collect()));
         }
     }
-    Ok(Lowered { plan, memory, decisions, recomputed: None })
+    Ok(Lowered { plan, memory, kernels: lowered.kernels, decisions, recomputed: None })
 }
 
 /// A plan as text: arenas, then every buffer's place, then the calls.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use mlc_diag::{Diagnostic, Diagnostics};
 use mlc_ir::graph::Graph;
-use mlc_ir::loops::{BufferId, Plan, Role};
-use mlc_ir::program::Entry;
+use mlc_ir::loops::{Arena, ArenaKind, BufferId, Call, Plan, Role};
+use mlc_ir::program::{Entry, StateLayout};
 use mlc_ir::{Binding, DType, Device, Symbol};
 use mlc_passes::pipeline::{Options, pipeline};
 use mlc_passes::plan_memory::MemoryReport;
@@ -84,8 +84,9 @@ impl BoundEntry {
 
     /// An entry of an artifact, made runnable.
     pub(crate) fn of_record(program: &Program, record: &BoundRecord) -> Result<BoundEntry, Diagnostics> {
-        let memory = MemoryReport::of_arenas(&record.plan);
-        if let Some(u) = program.unfit(&record.entry, &record.binding, &record.plan, &memory, None) {
+        let plan = for_threads(&record.plan, program);
+        let memory = MemoryReport::of_arenas(&plan);
+        if let Some(u) = program.unfit(&record.entry, &record.binding, &plan, &memory, None) {
             return Err(u.diagnostic(program.sources()).into());
         }
         Ok(BoundEntry {
@@ -93,11 +94,11 @@ impl BoundEntry {
             binding: record.binding.clone(),
             inputs: record.inputs.clone(),
             outputs: record.outputs.clone(),
-            plan: record.plan.clone(),
             text: String::new(),
             memory,
             recomputed: None,
-            executable: program.backend().compile(record.plan.clone())?,
+            executable: program.backend().compile(plan.clone())?,
+            plan,
             decisions: vec![],
         })
     }
@@ -106,6 +107,30 @@ impl BoundEntry {
     pub fn device(&self, port: &Port) -> Option<Device> {
         port.buffer.map(|b| self.plan.program.buffer(b).device)
     }
+}
+
+/// A plan that may have been made for another number of threads, with the working memory that this program's need.
+fn for_threads(plan: &Arc<Plan>, program: &Program) -> Arc<Plan> {
+    let p = &plan.program;
+    let needs: Vec<u64> = p.calls.iter().map(|c| program.backend().scratch_bytes(p.kernel_of(c))).collect();
+    if needs == plan.scratch {
+        return plan.clone();
+    }
+    let mut plan = Plan::clone(plan);
+    for (call, _) in p.calls.iter().zip(&needs).filter(|(_, n)| **n > 0) {
+        let Some(device) = call.args.first().map(|s| p.buffer(s.buffer).device) else { continue };
+        if !plan.arenas.iter().any(|a| a.kind == ArenaKind::Scratch && a.device == device) {
+            let align = StateLayout::ALIGN as u32;
+            plan.arenas.push(Arena { device, kind: ArenaKind::Scratch, bytes: 0, align });
+        }
+    }
+    for arena in plan.arenas.iter_mut().filter(|a| a.kind == ArenaKind::Scratch) {
+        let here = |c: &Call| c.args.first().is_some_and(|s| p.buffer(s.buffer).device == arena.device);
+        let largest = p.calls.iter().zip(&needs).filter(|(c, _)| here(c)).map(|(_, n)| *n).max();
+        arena.bytes = largest.unwrap_or(0).next_multiple_of(arena.align.into());
+    }
+    plan.scratch = needs;
+    Arc::new(plan)
 }
 
 /// The bound graph of an entry, and its plan with the decisions of all passes.

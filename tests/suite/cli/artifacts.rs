@@ -140,7 +140,7 @@ fn an_artifact_is_as_it_was_compiled() {
         f.mlc(&format!("run net.mlgx {option}")).fails(2, "E0912", &["compiled"]);
     }
     f.mlc("run net.mlgx --memory-limit 100").fails(1, "E0520", &[]);
-    for command in ["check", "test", "compile", "compile --emit plan"] {
+    for command in ["check", "test", "compile", "compile --emit plan", "explain fusion"] {
         f.mlc(&format!("{command} net.mlgx")).fails(1, "E0744", &["is an artifact"]);
     }
     f.write("net.mlg", MODEL);

@@ -109,3 +109,20 @@ fn wrong_inputs_say_what_is_declared() {
         f.mlc(line).fails(exit, code, parts);
     }
 }
+
+#[test]
+fn a_fault_names_its_own_line_where_kernels_are_equal() {
+    let f = Folder::empty();
+    f.write(
+        "pick.mlg",
+        "fn pick(t: f32[5], a: i64[n], b: i64[n]) -> (f32[n], f32[n]) {\n    x = take(t, a, axis: 0)\n    \
+         y = take(t, b, axis: 0)\n    (x, y)\n}\n",
+    );
+    f.floats("t.npy", &[5], |i| i as f32);
+    f.labels("good.npy", 3, |i| i as i64);
+    f.labels("bad.npy", 3, |_| 9);
+    for (a, b, line) in [("good", "bad", 3), ("bad", "good", 2)] {
+        let run = f.mlc(&format!("run pick.mlg pick --input t=t.npy --input a={a}.npy --input b={b}.npy"));
+        run.fails(1, "E0801", &["index 9", &format!("pick.mlg:{line}:")]);
+    }
+}

@@ -57,7 +57,7 @@ fn fixed(option: &str) -> Error {
 pub fn write(a: &CompileArgs, path: &Path, show: &Show) -> Result<u8, Error> {
     preflight(a, path)?;
     let choices = parse::combinations(&a.model.dims)?;
-    let program = super::compiled(&a.model, parse::compiler_of_artifact(&a.model)?, show)?;
+    let program = super::compiled(&a.model.file, parse::compiler_of_artifact(&a.model)?, show)?;
     let names = entries::for_compile(&program, a.entry.as_deref())?;
     let chosen: Vec<&Entry> = names.iter().map(|n| program.entry(n)).collect::<Result<_, _>>()?;
     sizes::check_options(&program, &chosen)?;

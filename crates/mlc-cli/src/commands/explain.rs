@@ -1,5 +1,7 @@
 //! `mlc explain E0203`, and `mlc explain fusion|precision|transfers FILE [ENTRY] [LINE]`.
 
+mod fusion;
+
 use std::fmt::Write;
 
 use mlc::diag::catalogue::ENTRIES;
@@ -7,7 +9,7 @@ use mlc::diag::{Diagnostic, Diagnostics, Span};
 use mlc::ir::Binding;
 use mlc::ir::graph::{Phase, Stage};
 use mlc::ir::program::Entry;
-use mlc::passes::{Decision, crossings};
+use mlc::passes::crossings;
 use mlc::{Compiler, Error, Program};
 
 use crate::args::ExplainArgs;
@@ -68,8 +70,7 @@ fn why(a: &ExplainArgs, show: &Show) -> Result<u8, Error> {
         let (name, n) = parse::dim(word)?;
         compiler = compiler.dim(name, n);
     }
-    let program = compiler.compile_file(file)?;
-    show.diagnostics(program.warnings(), program.sources());
+    let program = super::compiled(file, compiler, show)?;
     let names = entries::for_compile(&program, entry)?;
     let mut said = String::new();
     let mut open = Diagnostics::new();
@@ -128,17 +129,7 @@ fn transfers(program: &Program, entry: &Entry, line: Option<u32>) -> Result<Stri
 }
 
 fn fusion(program: &Program, entry: &Entry, binding: &Binding, line: Option<u32>) -> Result<String, Error> {
-    let bound = program.bind(&entry.name, binding)?;
-    let about = |d: &&Decision| {
-        d.pass != "place" && (line.is_none() || d.spans.iter().any(|&s| on_line(program, s, line)))
-    };
-    let mut text = String::new();
-    for d in bound.decisions.iter().filter(about) {
-        let at = d.spans.first().map_or(String::new(), |&s| program.sources().locate(s));
-        let at = if at.is_empty() { String::new() } else { format!("  {at}") };
-        let _ = writeln!(text, "  {} {}: {}{at}", d.subject, d.verdict, d.reason);
-    }
-    Ok(text)
+    Ok(fusion::describe(program, &program.lower(&entry.name, binding)?, line))
 }
 
 /// Does a span begin in this line of the main file?

@@ -12,6 +12,8 @@ mod gradcheck;
 pub mod run;
 pub mod test;
 
+use std::path::Path;
+
 use mlc::diag::Diagnostic;
 use mlc::{Compiler, Error, Program};
 
@@ -21,18 +23,17 @@ use crate::show::Show;
 
 /// Compiles the file and shows what was noticed on the way.
 fn program(a: &ModelArgs, show: &Show) -> Result<Program, Error> {
-    compiled(a, parse::compiler(a)?, show)
+    compiled(&a.file, parse::compiler(a)?, show)
 }
 
-fn compiled(a: &ModelArgs, compiler: Compiler, show: &Show) -> Result<Program, Error> {
-    if artifact::is_one(&a.file) {
-        let title = format!("`{}` is an artifact, not a source", a.file.display());
-        let d = Diagnostic::error("E0744", title);
-        return Err(Error::plain(
-            d.hint("use the .mlg file that it was made from; only `mlc run` runs artifacts"),
-        ));
+/// [`program`] with a compiler of one's own.
+fn compiled(file: &Path, compiler: Compiler, show: &Show) -> Result<Program, Error> {
+    if artifact::is_one(file) {
+        let d = Diagnostic::error("E0744", format!("`{}` is an artifact, not a source", file.display()));
+        let hint = "use the .mlg file that it was made from; only `mlc run` runs artifacts";
+        return Err(Error::plain(d.hint(hint)));
     }
-    let program = compiler.compile_file(&a.file)?;
+    let program = compiler.compile_file(file)?;
     show.diagnostics(program.warnings(), program.sources());
     Ok(program)
 }

@@ -12,8 +12,8 @@ use crate::show::{Show, out};
 use crate::{exit, parse, sizes, text};
 
 pub fn run(a: &TestArgs, show: &Show) -> Result<u8, Error> {
-    let program = crate::parse::compiler(&a.model)?.tests(true).compile_file(&a.model.file)?;
-    show.diagnostics(program.warnings(), program.sources());
+    let compiler = parse::compiler(&a.model)?.tests(true);
+    let program = super::compiled(&a.model.file, compiler, show)?;
     let tests = &program.ir().tests;
     let wanted = |t: &&Test| a.filter.as_ref().is_none_or(|f| t.name.contains(f.as_str()));
     let chosen: Vec<&Test> = tests.iter().filter(wanted).collect();

@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use cranelift::codegen::ir::condcodes::IntCC;
 use cranelift::codegen::ir::{InstBuilder, Value};
+use mlc_ir::DType;
 use mlc_ir::loops::body::index_data;
-use mlc_ir::loops::{ExprId, ExprOp, Index, LoopBody, Prim, Store, Tail};
+use mlc_ir::loops::{AxisId, ExprId, ExprOp, Index, LoopBody, Prim, Store, Tail};
 
 use super::tails::Tails;
-use super::tiles::{Sink, TILE_MIN};
+use super::tiles::{Direct, Sink, TILE_MIN};
 use super::value::{has_vec, is_wide};
 use super::{Emit, LANES};
 use crate::schedule::{Part, stages};
@@ -29,6 +30,8 @@ pub struct Walk<'n> {
     /// The innermost loop goes in tiles, of which these take each.
     pub tiles: bool,
     pub sinks: &'n [Sink],
+    /// What the leaf does, where a tile of it can be written at once.
+    pub direct: Option<Direct<'n>>,
     /// Runs after each tile, with its end.
     pub after_tile: Option<&'n dyn Fn(&mut Emit<'_, '_>, Value)>,
     /// The leaf may stand in the code several times.
@@ -47,6 +50,7 @@ impl<'n> Walk<'n> {
             done: 0,
             tiles: false,
             sinks: &[],
+            direct: None,
             after_tile: None,
             unroll: false,
         }
@@ -239,7 +243,12 @@ impl Emit<'_, '_> {
         let tiles = self.takes_tiles(vector);
         let sinks = if tiles { tails.sinks(self) } else { Vec::new() };
         let mut roots = self.column_roots();
-        roots.extend(tails.elements(self, tiles));
+        let elements = tails.elements(self, tiles);
+        let direct = match &in_sweep[..] {
+            [(_, s)] if tiles && elements.is_empty() => self.direct(s),
+            _ => None,
+        };
+        roots.extend(elements);
         let walk = Walk {
             bounds,
             vector,
@@ -247,6 +256,7 @@ impl Emit<'_, '_> {
             done,
             tiles,
             sinks: &sinks,
+            direct,
             unroll: true,
             ..Walk::over(first..body.axes().count(), &needed)
         };
@@ -257,6 +267,14 @@ impl Emit<'_, '_> {
             }
             tails.element(e, tiles);
         });
+    }
+
+    /// A store of f32 whose elements lie one after another.
+    fn direct<'s>(&self, s: &'s Store) -> Option<Direct<'s>> {
+        let axis = AxisId(self.body.axes().count() as u32 - 1);
+        let contiguous = s.index.is_affine() && s.index.coef(axis) == 1;
+        let fits = contiguous && s.guard.is_none() && self.args[s.arg.ix()].dtype == DType::F32;
+        fits.then_some(Direct { arg: s.arg, index: &s.index, value: s.value })
     }
 
     /// Whether a store stands after the columns' loop: nothing of it changes with the column.

@@ -32,7 +32,7 @@ use cranelift::codegen::ir::{
 };
 use cranelift::frontend::FunctionBuilder;
 use mlc_ir::loops::body::index_data;
-use mlc_ir::loops::{Analysis, Arg, ExprId, ExprOp, Index, LoopBody, Scatter, Tail};
+use mlc_ir::loops::{Analysis, Arg, ExprId, ExprOp, Index, Lit, LoopBody, Prim, Scatter, Tail};
 use mlc_runtime::exec::ScratchNeed;
 
 use crate::features::CpuFeatures;
@@ -240,14 +240,15 @@ impl Emit<'_, '_> {
             ExprOp::AxisValue(a) => self.axis_value(a.ix()),
             ExprOp::Acc(r) => match self.accs[r.ix()] {
                 Some(v) => Val::One(v),
-                None => Val::One(self.lit(mlc_ir::loops::Lit::zero(e.dtype))),
+                None => Val::One(self.lit(Lit::zero(e.dtype))),
             },
             // Contractions are rewritten to read their products from memory.
-            ExprOp::Product => Val::One(self.lit(mlc_ir::loops::Lit::zero(e.dtype))),
+            ExprOp::Product => Val::One(self.lit(Lit::zero(e.dtype))),
             ExprOp::Load(load) => self.load(load, self.sites.exprs[i]),
+            ExprOp::Prim(p, args) if self.is_position_test(*p, args) => self.position_test(*p, args),
             ExprOp::Prim(p, args) => {
                 let values: Vec<Val> = args.iter().map(|&a| self.value(a)).collect();
-                let typed = if *p == mlc_ir::loops::Prim::Select { args[1] } else { args[0] };
+                let typed = if *p == Prim::Select { args[1] } else { args[0] };
                 self.prim(*p, body.expr(typed).dtype, e.dtype, &values)
             }
             ExprOp::Fn(f, args) => {
@@ -258,6 +259,44 @@ impl Emit<'_, '_> {
         self.memo[i] = Some(v);
         self.trail.push(i);
         v
+    }
+
+    /// Whether this compares the position on the vector axis with something that is the same in all lanes: how
+    /// one-hot rows are made, and labels picked.
+    fn is_position_test(&mut self, p: Prim, args: &[ExprId]) -> bool {
+        let on_axis = |e: &Self, x: ExprId| match e.body.expr(x).op {
+            ExprOp::AxisValue(a) => e.vec_axis == Some(a.ix()),
+            _ => false,
+        };
+        matches!(p, Prim::Eq | Prim::Ne)
+            && on_axis(self, args[0]) != on_axis(self, args[1])
+            && args.iter().all(|&x| on_axis(self, x) || matches!(self.value(x), Val::One(_)))
+    }
+
+    /// Which of the four positions it is, if any: two 32-bit vectors are compared instead of four times i64.
+    fn position_test(&mut self, p: Prim, args: &[ExprId]) -> Val {
+        let (mut at, mut other) = (None, None);
+        for &x in args {
+            match self.body.expr(x).op {
+                ExprOp::AxisValue(a) if self.vec_axis == Some(a.ix()) => at = Some(self.axis(a.ix())),
+                _ => other = Some(self.value(x)),
+            }
+        }
+        let (Some(at), Some(Val::One(other))) = (at, other) else {
+            return Val::One(self.lit(Lit::bool(false)));
+        };
+        let ahead = self.b.ins().isub(other, at);
+        let lane = self.b.ins().iadd_imm_s(ahead, -self.lane_shift);
+        let none = self.imm(-1);
+        let here = self.b.ins().icmp_imm_s(IntCC::UnsignedLessThan, lane, LANES as i64);
+        let lane = self.b.ins().select(here, lane, none);
+        let lane = self.b.ins().ireduce(types::I32, lane);
+        let lane = self.b.ins().splat(types::I32X4, lane);
+        let numbers: Vec<u8> = (0..LANES as u32).flat_map(u32::to_le_bytes).collect();
+        let numbers = self.b.func.dfg.constants.insert(numbers.into());
+        let numbers = self.b.ins().vconst(types::I32X4, numbers);
+        let cc = if p == Prim::Eq { IntCC::Equal } else { IntCC::NotEqual };
+        Val::Vec(self.b.ins().icmp(cc, lane, numbers))
     }
 
     fn axis_value(&mut self, a: usize) -> Val {

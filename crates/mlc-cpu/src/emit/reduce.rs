@@ -12,6 +12,7 @@ use super::domain::{Bounds, Walk};
 use super::tiles::Sink;
 use super::value::{Val, reg};
 use super::{Emit, LANES};
+use crate::features::Level;
 
 /// Lanes of the tree.
 const WIDTH: u64 = 256;
@@ -141,19 +142,57 @@ impl Emit<'_, '_> {
     /// Calls `f` with byte offsets that cover `n` elements, four at a time if there are as many.
     fn each_lane(&mut self, n: u64, dtype: DType, f: impl Fn(&mut Self, Value, bool)) {
         let size = dtype.size() as u64;
-        let step = if n >= LANES as u64 { LANES as u64 } else { 1 };
-        self.repeat_const(0, n * size, step * size, |e, offset| f(e, offset, step > 1));
+        let lanes = LANES as u64;
+        let (step, times) = if n >= 4 * lanes { (4 * lanes, 4) } else { (n.min(lanes), 1) };
+        let vector = n >= lanes;
+        let step = if vector { step } else { 1 };
+        self.repeat_const(0, n * size, step * size, |e, offset| {
+            for k in 0..times {
+                let at = e.b.ins().iadd_imm_s(offset, (k * lanes * size) as i64);
+                f(e, at, vector);
+            }
+        });
     }
 
     fn accumulate(&mut self, p: &Partial, v: Val, at: Value) {
+        if let Val::Vec(x) = v
+            && p.op.is_arg()
+            && p.acc == DType::F32
+            && self.vec_axis.is_some()
+            && self.cpu.level > Level::Portable
+        {
+            let news = self.may_win(p, x);
+            return self.only_if(news, |e| e.take_args(p, v, at));
+        }
+        self.take_or_combine(p, v, at);
+    }
+
+    /// Whether one of four elements may be taken: none is where all are numbers and no better than the best so far.
+    fn may_win(&mut self, p: &Partial, x: Value) -> Value {
+        let flags = MemFlagsData::new().with_notrap();
+        let best = self.load_scalar(DType::F32, p.lanes, 0);
+        let best = self.b.ins().splat(types::F32X4, best);
+        let (a, b) = if p.op == RedOp::ArgMax { (x, best) } else { (best, x) };
+        let worse = self.b.ins().fcmp(FloatCC::LessThanOrEqual, a, b);
+        let all = self.b.ins().vall_true(worse);
+        let position = self.b.ins().load(types::I64, flags, p.lanes, 8);
+        let first = self.b.ins().icmp_imm_s(IntCC::Equal, position, i64::MAX);
+        let some = self.b.ins().bxor_imm_u(all, 1);
+        self.b.ins().bor(first, some)
+    }
+
+    fn take_args(&mut self, p: &Partial, v: Val, at: Value) {
+        let lanes = if self.vec_axis.is_some() { LANES } else { 1 };
+        for k in 0..lanes {
+            let v = self.lane(v, p.acc, k);
+            let at = if k == 0 { at } else { self.b.ins().iadd_imm_s(at, k as i64) };
+            self.take_arg(p.op, p.acc, p.lanes, v, at);
+        }
+    }
+
+    fn take_or_combine(&mut self, p: &Partial, v: Val, at: Value) {
         if p.op.is_arg() {
-            let lanes = if self.vec_axis.is_some() { LANES } else { 1 };
-            for k in 0..lanes {
-                let v = self.lane(v, p.acc, k);
-                let at = if k == 0 { at } else { self.b.ins().iadd_imm_s(at, k as i64) };
-                self.take_arg(p.op, p.acc, p.lanes, v, at);
-            }
-            return;
+            return self.take_args(p, v, at);
         }
         let dtype = slot_dtype(p.acc);
         let lane = self.b.ins().band_imm_u(at, p.width as i64 - 1);

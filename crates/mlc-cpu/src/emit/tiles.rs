@@ -14,7 +14,7 @@
 use cranelift::codegen::ir::condcodes::IntCC;
 use cranelift::codegen::ir::{InstBuilder, Value, types};
 use mlc_ir::DType;
-use mlc_ir::loops::{AxisId, ExprId, ExprOp, Func, Prim, RedOp};
+use mlc_ir::loops::{ArgId, AxisId, ExprId, ExprOp, Func, Index, Prim, RedOp};
 
 use super::Emit;
 use super::domain::Walk;
@@ -47,6 +47,13 @@ pub struct Sink {
     pub to: Value,
     /// One for each column, not the same lanes for each tile.
     pub by_column: bool,
+}
+
+/// The one thing that is stored for each column, where it may be written a tile at a time.
+pub struct Direct<'n> {
+    pub arg: ArgId,
+    pub index: &'n Index,
+    pub value: ExprId,
 }
 
 /// The row's values of an expression.
@@ -194,6 +201,8 @@ impl Emit<'_, '_> {
             }
         }
         let passes = calls.iter().map(|c| c.pass + 1).max().unwrap_or(0);
+        // What a function computes last may be all that is stored.
+        let mut stored = false;
         for pass in 0..passes {
             let now: Vec<usize> = (0..calls.len()).filter(|&c| calls[c].pass == pass).collect();
             // Operands that must be evaluated, each with its slot.
@@ -210,41 +219,62 @@ impl Emit<'_, '_> {
                 }
                 operands.push(places);
             }
-            self.fill_slots(&part, &fill);
+            self.fill_slots(&part, fill, count);
             for (&c, places) in now.iter().zip(&operands) {
-                let to = match self.buffers[calls[c].expr] {
-                    Some(buffer) => self.tile_of(buffer.base, start),
-                    None => slots[c][0],
+                let to = match (self.buffers[calls[c].expr], &walk.direct) {
+                    (Some(buffer), _) => self.tile_of(buffer.base, start),
+                    (_, Some(d)) if walk.sinks.is_empty() && self.is_result(d, calls[c].expr) => {
+                        stored = true;
+                        self.address_at(&part, d.arg, d.index)
+                    }
+                    _ => slots[c][0],
                 };
                 self.call_function(calls[c].func, to, places, count);
                 part.known.push((calls[c].expr, to));
             }
         }
-        // Reductions of what lies in memory need no pass.
+        if stored {
+            return;
+        }
+        // Reductions of what lies in memory need no pass, and come before it: the pass may write there.
         let mut fill: Vec<(ExprId, Value)> = Vec::new();
-        let mut ready: Vec<(usize, Value)> = Vec::new();
-        for (i, s) in walk.sinks.iter().enumerate() {
-            let place = self.tile_in_memory(&part, s.value).unwrap_or_else(|| {
-                fill.push((s.value, sink_slots[i]));
-                sink_slots[i]
-            });
-            ready.push((i, place));
+        for (s, &slot) in walk.sinks.iter().zip(sink_slots) {
+            match self.tile_in_memory(&part, s.value) {
+                Some(from) => self.sink(s, from, start, count),
+                None => fill.push((s.value, slot)),
+            }
         }
-        let roots: Vec<ExprId> = walk.roots.iter().copied().chain(fill.iter().map(|f| f.0)).collect();
-        if !roots.is_empty() {
-            self.tile_pass(&part, &roots, &|e, part| {
-                for &(value, slot) in &fill {
-                    let v = e.value(value);
-                    e.put_in_tile(part, slot, v);
-                }
-                leaf(e);
-            });
+        if let Some(direct) = &walk.direct
+            && let Some((prim, from, with)) = self.by_value(&part, direct.value)
+        {
+            self.fill_slots(&part, fill.clone(), count);
+            let to = self.address_at(&part, direct.arg, direct.index);
+            self.call(Symbol::ByValue(prim), &[to, from, count, with], None);
+        } else {
+            let roots: Vec<ExprId> = walk.roots.iter().copied().chain(fill.iter().map(|f| f.0)).collect();
+            if !roots.is_empty() {
+                self.tile_pass(&part, &roots, &|e, part| {
+                    e.put_all(part, &fill);
+                    leaf(e);
+                });
+            }
         }
-        for (i, from) in ready {
-            let sink = &walk.sinks[i];
-            let to = if sink.by_column { self.tile_of(sink.to, start) } else { sink.to };
-            self.call_combine(sink.op, to, from, count);
+        for (s, &slot) in walk.sinks.iter().zip(sink_slots) {
+            if fill.contains(&(s.value, slot)) {
+                self.sink(s, slot, start, count);
+            }
         }
+    }
+
+    /// Whether the expression is what is stored, as it is.
+    fn is_result(&self, d: &Direct<'_>, expr: usize) -> bool {
+        d.value.ix() == expr && self.body.exprs[expr].dtype == DType::F32
+    }
+
+    /// Takes the tile at `from` into a reduction.
+    fn sink(&mut self, s: &Sink, from: Value, start: Value, count: Value) {
+        let to = if s.by_column { self.tile_of(s.to, start) } else { s.to };
+        self.call_combine(s.op, to, from, count);
     }
 
     /// The tile of an array of f32 that begins at element `start`.
@@ -267,23 +297,51 @@ impl Emit<'_, '_> {
         if load.guard.is_some() || !contiguous {
             return None;
         }
-        self.axes[part.axis] = Some(part.start);
-        let at = self.address(load.arg, DType::F32, &load.index, 0, 0);
-        self.axes[part.axis] = None;
-        Some(at)
+        Some(self.address_at(part, load.arg, &load.index))
     }
 
-    fn fill_slots(&mut self, part: &Part, fill: &[(ExprId, Value)]) {
+    /// The address of an f32 argument's element at the start of the tile.
+    fn address_at(&mut self, part: &Part, arg: ArgId, index: &Index) -> Value {
+        self.axes[part.axis] = Some(part.start);
+        let at = self.address(arg, DType::F32, index, 0, 0);
+        self.axes[part.axis] = None;
+        at
+    }
+
+    /// The expression as a primitive of a tile in memory and a value that is the same in all of it.
+    fn by_value(&mut self, part: &Part, e: ExprId) -> Option<(Prim, Value, Value)> {
+        let expr = self.body.expr(e);
+        let ExprOp::Prim(prim, args) = &expr.op else { return None };
+        let fits = expr.dtype == DType::F32 && args.len() == 2 && self.level[args[1].ix()] <= part.axis;
+        if !fits || tile::by_value(*prim, self.cpu.level).is_none() {
+            return None;
+        }
+        let from = self.tile_in_memory(part, args[0])?;
+        let Val::One(with) = self.value(args[1]) else { return None };
+        Some((*prim, from, with))
+    }
+
+    /// Evaluates expressions into their slots.
+    fn fill_slots(&mut self, part: &Part, mut fill: Vec<(ExprId, Value)>, count: Value) {
+        fill.retain(|&(e, slot)| match self.by_value(part, e) {
+            Some((prim, from, with)) => {
+                self.call(Symbol::ByValue(prim), &[slot, from, count, with], None);
+                false
+            }
+            None => true,
+        });
         if fill.is_empty() {
             return;
         }
         let roots: Vec<ExprId> = fill.iter().map(|f| f.0).collect();
-        self.tile_pass(part, &roots, &|e, part| {
-            for &(value, slot) in fill {
-                let v = e.value(value);
-                e.put_in_tile(part, slot, v);
-            }
-        });
+        self.tile_pass(part, &roots, &|e, part| e.put_all(part, &fill));
+    }
+
+    fn put_all(&mut self, part: &Part, fill: &[(ExprId, Value)]) {
+        for &(value, slot) in fill {
+            let v = self.value(value);
+            self.put_in_tile(part, slot, v);
+        }
     }
 
     /// One pass over a tile.

@@ -133,7 +133,8 @@ pub fn unit(kernel: &Kernel, c: &Contraction, which: Which, along_k: bool, width
     body.cols = order.iter().map(|&a| axes[a]).collect();
     let linear = |range: Range<usize>, stride: usize| {
         let extents: Vec<u64> = axes[range.clone()].iter().map(|a| a.extent).collect();
-        let first = map[range.start.min(axes.len().saturating_sub(1))].filter(|_| !range.is_empty());
+        // A contraction of single elements has no axes at all.
+        let first = map.get(range.start).copied().flatten().filter(|_| !range.is_empty());
         first.map_or(Index::default(), |a| Index::row_major(a, &extents).scale(stride as i64))
     };
     let (row, col) = if along_k { (CHUNK, 1) } else { (1, width) };

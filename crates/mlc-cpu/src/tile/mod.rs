@@ -10,7 +10,7 @@ mod avx2;
 mod avx512;
 
 use mlc_ir::loops::functions::{Arith, Scalar32, binary, unary};
-use mlc_ir::loops::{Func, RedOp};
+use mlc_ir::loops::{Func, Prim, RedOp};
 
 use crate::features::Level;
 
@@ -47,6 +47,26 @@ pub fn reduction(op: RedOp, level: Level) -> Option<(CombineFn, FoldFn)> {
         Level::Avx512 => avx512::reduction(op),
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => avx2::reduction(op),
+        Level::Portable => None,
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => None,
+    }
+}
+
+/// `dst[i] = prim(src[i], with)` for `i < n`; `dst` may be `src`.
+pub type ByValueFn = unsafe extern "C" fn(dst: *mut f32, src: *const f32, n: u64, with: f32);
+
+/// The primitives that [`by_value`] has.
+pub const BY_VALUE: [Prim; 4] = [Prim::Add, Prim::Sub, Prim::Mul, Prim::Div];
+
+/// The code that combines an array with one value, for a level that the machine has. As [`code`], none for the
+/// baseline.
+pub fn by_value(prim: Prim, level: Level) -> Option<ByValueFn> {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => avx512::by_value(prim),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => avx2::by_value(prim),
         Level::Portable => None,
         #[cfg(not(target_arch = "x86_64"))]
         _ => None,
@@ -168,6 +188,37 @@ unsafe fn fold<L: Lanes>(lanes: L, op: RedOp, at: *mut f32, n: u64) -> f32 {
     }
 }
 
+/// # Safety
+/// As [`ByValueFn`]; the machine has the vectors' instruction set.
+#[inline(always)]
+unsafe fn with_value<L: Lanes>(lanes: L, prim: Prim, dst: *mut f32, src: *const f32, n: u64, with: f32) {
+    #[inline(always)]
+    fn apply<A: Arith>(a: &mut A, prim: Prim, x: A::F, y: A::F) -> A::F {
+        match prim {
+            Prim::Add => a.add(x, y),
+            Prim::Sub => a.sub(x, y),
+            Prim::Mul => a.mul(x, y),
+            _ => a.div(x, y),
+        }
+    }
+    let (mut lanes, n) = (lanes, n as usize);
+    let full = n / L::COUNT * L::COUNT;
+    let all = lanes.num(with.into());
+    // SAFETY: the caller's promise; full groups and single elements are within n.
+    unsafe {
+        let mut i = 0;
+        while i < full {
+            let x = lanes.load(src.add(i));
+            let v = apply(&mut lanes, prim, x, all);
+            lanes.store(v, dst.add(i));
+            i += L::COUNT;
+        }
+        for i in full..n {
+            *dst.add(i) = apply(&mut Scalar32, prim, *src.add(i), with);
+        }
+    }
+}
+
 /// The table of functions, and an extern function for each of its rows.
 macro_rules! tile_functions {
     ($lanes:expr, $feature:literal) => {
@@ -186,6 +237,7 @@ macro_rules! tile_functions {
         $($crate::tile::tile_function!($lanes, $feature, $name $func);)*
 
         $crate::tile::tile_reductions!($lanes, $feature, sum Sum, product Prod, largest Max, smallest Min);
+        $crate::tile::tile_by_value!($lanes, $feature, add Add, sub Sub, mul Mul, div Div);
     };
 }
 use tile_functions;
@@ -223,6 +275,28 @@ macro_rules! tile_reductions {
     };
 }
 use tile_reductions;
+
+macro_rules! tile_by_value {
+    ($lanes:expr, $feature:literal, $($name:ident $prim:ident),*) => {
+        pub fn by_value(prim: mlc_ir::loops::Prim) -> Option<$crate::tile::ByValueFn> {
+            Some(match prim {
+                $(mlc_ir::loops::Prim::$prim => $name,)*
+                _ => return None,
+            })
+        }
+
+        $(
+            /// # Safety
+            /// As [`ByValueFn`](crate::tile::ByValueFn); the machine has the instruction set.
+            #[target_feature(enable = $feature)]
+            unsafe extern "C" fn $name(dst: *mut f32, src: *const f32, n: u64, with: f32) {
+                // SAFETY: the caller's promise.
+                unsafe { crate::tile::with_value($lanes, mlc_ir::loops::Prim::$prim, dst, src, n, with) }
+            }
+        )*
+    };
+}
+use tile_by_value;
 
 macro_rules! tile_function {
     ($lanes:expr, $feature:literal, $name:ident $func:ident) => {

@@ -96,7 +96,7 @@ impl OwnKernel for ScatterAdd {
 }
 
 /// Is the value +0 everywhere, for certain?
-fn is_zero(graph: &Graph, v: ValueId) -> bool {
+pub fn is_zero(graph: &Graph, v: ValueId) -> bool {
     match &graph.node(super::base(graph, v).node).op {
         Op::Constant(c) => super::uniform(&c.value).is_some_and(|lit| lit.bits == 0),
         _ => false,

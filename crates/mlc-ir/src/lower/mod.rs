@@ -46,6 +46,7 @@ pub use coords::Coords;
 pub use domain::{Domain, refined};
 pub use emit::{Draft, Emitter, kernel_name, prov};
 pub use group::{Form, Out, Place, Recipe, build, segments};
+pub use indexed::is_zero;
 pub use merge::{merge_axes, merge_contraction};
 pub use reduce::{Sides, sides};
 pub use source::uniform;

@@ -13,7 +13,7 @@
 //! stays.
 
 use mlc_ir::graph::{Graph, GraphBuilder, Node, NodeId, ValueId};
-use mlc_ir::lower::{base, extents, uniform};
+use mlc_ir::lower::{base, extents, is_zero};
 use mlc_ir::op::{Op, ScalarFn, ScatterAdd};
 use mlc_ir::{DType, Shape};
 use rustc_hash::FxHashSet;
@@ -90,9 +90,7 @@ pub fn choice(b: &mut GraphBuilder<'_>, s: &ScatterAdd, node: &Node) -> R<Option
 fn zero(graph: &Graph, v: ValueId) -> Option<ValueId> {
     let below = base(graph, v);
     match &graph.node(below.node).op {
-        Op::Constant(c) if graph.ty(below).rank() == 0 => {
-            uniform(&c.value).is_some_and(|lit| lit.bits == 0).then_some(below)
-        }
+        Op::Constant(_) if graph.ty(below).rank() == 0 && is_zero(graph, below) => Some(below),
         _ => None,
     }
 }

@@ -12,6 +12,7 @@
 //! - D5: a scatter in f16 or bf16 adds in f32 and rounds once.
 //! - D6: a scatter into zeros of at most one source to each place is a choice, see [`choice`].
 //! - D7: a reduction over all axes of what holds one value for each row is a column reduction, see [`rows`].
+//! - D8: a sum of paddings with zeros that lie side by side is a concat, see [`parts`].
 //!
 //! ```text
 //! %1 = reduce %0 {kind=sum, axes=[0,2]}        %1 = reduce %0 {kind=sum, axes=[2]}
@@ -19,12 +20,13 @@
 //! ```
 
 mod choice;
+mod parts;
 mod rows;
 
 use mlc_diag::{Diagnostic, Diagnostics};
 use mlc_ir::graph::{Graph, GraphBuilder, Node, Stage, ValueId};
 use mlc_ir::lower::{count, extents};
-use mlc_ir::op::{Concat, Contract, Literal, Op, Pad, ReduceKind, ScatterAdd};
+use mlc_ir::op::{Concat, Contract, Literal, Op, Pad, ReduceKind, ScalarFn, ScatterAdd};
 use mlc_ir::{DType, Dim, Shape, Type};
 use smallvec::smallvec;
 
@@ -82,6 +84,7 @@ fn replacement(graph: &mut Graph, node: &Node, checked: bool, rows: &Rows) -> R<
         Op::Contract(c) => contract(&mut b, c, ty, operands[0]),
         Op::Concat(c) => concat(&mut b, c, operands),
         Op::Pad(p) => pad(&mut b, p, ty, operands),
+        Op::Elementwise(m) if m.f == ScalarFn::Add => parts::joined(&mut b, ty, operands),
         Op::ScatterAdd(s) if checked && size(&b, operands[operands.len() - 1])? != 0 => {
             match choice::choice(&mut b, s, node)? {
                 Some(chosen) => Ok(Some(chosen)),

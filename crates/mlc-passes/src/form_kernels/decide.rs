@@ -8,10 +8,10 @@ use super::facts::Facts;
 use super::units::Refusal;
 use crate::Decision;
 
-/// Decisions in the making.
+/// Decisions in the making, with the two nodes that each is about.
 #[derive(Debug, Default)]
 pub struct Log {
-    pub decisions: Vec<Decision>,
+    list: Vec<(Decision, Option<(NodeId, NodeId)>)>,
 }
 
 impl Log {
@@ -29,13 +29,28 @@ impl Log {
     pub fn about(&mut self, facts: &Facts<'_>, id: NodeId, verdict: &'static str, reason: impl Into<String>) {
         let spans = spans(facts, &[id]);
         let subject = name(facts, id);
-        self.decisions.push(Decision { pass: "fusion", subject, verdict, reason: reason.into(), spans });
+        let decision = Decision { pass: "fusion", subject, verdict, reason: reason.into(), spans };
+        self.list.push((decision, None));
+    }
+
+    /// Keeps decisions about pairs of nodes only where `right(verdict, node, with)`.
+    pub fn keep(&mut self, right: impl Fn(&str, NodeId, NodeId) -> bool) {
+        self.list.retain(|(d, pair)| pair.is_none_or(|(a, b)| right(d.verdict, a, b)));
+    }
+
+    /// The pairs that decisions are about.
+    pub fn pairs(&self) -> impl Iterator<Item = (NodeId, NodeId)> + '_ {
+        self.list.iter().filter_map(|d| d.1)
+    }
+
+    pub fn finish(self) -> Vec<Decision> {
+        self.list.into_iter().map(|d| d.0).collect()
     }
 
     fn pair(&mut self, facts: &Facts<'_>, id: NodeId, with: NodeId, verdict: &'static str, reason: &str) {
-        let subject = format!("{} with {}", name(facts, id), name(facts, with));
+        let subject = format!("{} and {}", name(facts, id), name(facts, with));
         let (reason, spans) = (reason.into(), spans(facts, &[id, with]));
-        self.decisions.push(Decision { pass: "fusion", subject, verdict, reason, spans });
+        self.list.push((Decision { pass: "fusion", subject, verdict, reason, spans }, Some((id, with))));
     }
 }
 

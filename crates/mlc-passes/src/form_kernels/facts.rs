@@ -6,7 +6,8 @@
 
 use mlc_diag::Diagnostic;
 use mlc_ir::graph::{Graph, NodeId, ValueId};
-use mlc_ir::lower::{Need, Rule, Sides, Weight, count, extents, operand_maps_are_affine, sides};
+use mlc_ir::lower::{Need, Rule, Sides, Weight, base, count, extents, operand_maps_are_affine, sides};
+use mlc_ir::op::Op;
 use smallvec::SmallVec;
 
 use super::relation::{self, Relation};
@@ -33,6 +34,8 @@ pub enum Role {
     Contract,
     /// A kernel of its own.
     Own,
+    /// A concat whose parts are written side by side: memory, but no kernel.
+    Joined,
 }
 
 /// An operand of a node.
@@ -116,8 +119,15 @@ impl<'g> Facts<'g> {
         let node = self.graph.node(id);
         let mut uses: SmallVec<[Use; 3]> = SmallVec::new();
         for i in 0..node.operands.len() {
-            if need(self.graph, id, i) == Need::Unused {
-                continue;
+            match need(self.graph, id, i) {
+                Need::Unused => continue,
+                // Read as memory even if it costs nothing to make.
+                Need::Dense => {
+                    let node = renamed(self.graph, node.operands[i]).node;
+                    uses.push(Use { operand: i, node, relation: Relation::Other });
+                    continue;
+                }
+                Need::Inline => {}
             }
             for (below, relation) in relation::reads(self.graph, inline, id, i)? {
                 uses.push(Use { operand: i, node: below, relation });
@@ -198,6 +208,11 @@ fn demands(graph: &Graph, topo: &[NodeId], bound: usize) -> Result<Vec<Demand>, 
                     ask(&mut demands, operand, (!affine).then_some(why));
                 }
             }
+            _ if joins(graph, id)? => {
+                for &operand in &node.operands {
+                    ask(&mut demands, operand, Some("it is written into a part of a concat"));
+                }
+            }
             _ => {
                 for (i, &operand) in node.operands.iter().enumerate() {
                     let need = need(graph, id, i);
@@ -212,6 +227,75 @@ fn demands(graph: &Graph, topo: &[NodeId], bound: usize) -> Result<Vec<Demand>, 
     Ok(demands)
 }
 
+/// Is the node a concat of results of contractions, each of which can be written where it belongs? The parts
+/// lie one after another, so that no axis before has several elements.
+fn joins(graph: &Graph, id: NodeId) -> Result<bool, Diagnostic> {
+    let node = graph.node(id);
+    let Op::Concat(c) = &node.op else { return Ok(false) };
+    let shape = extents(graph, id.value())?;
+    if shape[..c.axis].iter().any(|&d| d != 1) || shape.contains(&0) {
+        return Ok(false);
+    }
+    let mut parts: Vec<NodeId> = node.operands.iter().map(|&v| renamed(graph, v).node).collect();
+    let all = parts.iter().all(|&p| of_product(graph, p) && concats(graph, p) == 1);
+    parts.sort_unstable();
+    parts.dedup();
+    Ok(all && parts.len() == node.operands.len())
+}
+
+/// The value whose memory a reshape is.
+pub fn renamed(graph: &Graph, mut v: ValueId) -> ValueId {
+    while let Rule::View(view) = graph.node(v.node).op.lowering().rule()
+        && view.renames()
+    {
+        v = graph.node(v.node).operands[0];
+    }
+    v
+}
+
+/// Does the node follow element by element from a contraction, through few nodes?
+fn of_product(graph: &Graph, mut id: NodeId) -> bool {
+    for _ in 0..8 {
+        let node = graph.node(id);
+        let next = match node.op.lowering().rule() {
+            Rule::Contract(_) => return true,
+            Rule::View(_) => node.operands.first().copied(),
+            Rule::Element(_) if matches!(node.op, Op::Elementwise(_) | Op::Cast(_)) => {
+                let constant =
+                    |v: &&ValueId| !matches!(graph.node(base(graph, **v).node).op, Op::Constant(_));
+                let mut variable = node.operands.iter().filter(constant);
+                let first = variable.next().copied();
+                first.filter(|_| variable.next().is_none())
+            }
+            _ => None,
+        };
+        match next {
+            Some(v) => id = v.node,
+            None => return false,
+        }
+    }
+    false
+}
+
+/// Concats that a value is a part of.
+fn concats(graph: &Graph, id: NodeId) -> usize {
+    let mut n = 0;
+    let mut work = vec![id];
+    while let Some(at) = work.pop() {
+        for user in graph.users(at) {
+            let node = graph.node(user);
+            match node.op.lowering().rule() {
+                Rule::View(view) if view.renames() => work.push(user),
+                _ if matches!(node.op, Op::Concat(_)) => {
+                    n += node.operands.iter().filter(|o| o.node == at).count();
+                }
+                _ => {}
+            }
+        }
+    }
+    n
+}
+
 fn fact(graph: &Graph, id: NodeId, d: Demand, position: u32) -> Result<Fact, Diagnostic> {
     let node = graph.node(id);
     let (mut keep, mut weight, mut exprs) = (d.dense, Weight::Cheap, 2);
@@ -222,6 +306,10 @@ fn fact(graph: &Graph, id: NodeId, d: Demand, position: u32) -> Result<Fact, Dia
             Role::Inline
         }
         Rule::View(_) => Role::Map,
+        Rule::Element(_) if joins(graph, id)? => {
+            keep = keep.or(Some("its parts are written side by side"));
+            Role::Joined
+        }
         Rule::Element(rule) => {
             let cost = rule.cost(node);
             (weight, exprs) = (cost.weight, cost.exprs);

@@ -2,15 +2,15 @@
 
 use mlc_diag::Diagnostic;
 use mlc_ir::graph::NodeId;
-use mlc_ir::lower::{Form, Inside, Out, Place, Recipe, Rule, Sides, extents, kernel_name, sides};
+use mlc_ir::lower::{Form, Inside, Out, Place, Recipe, Rule, Sides, count, extents, kernel_name, sides};
 use mlc_ir::op::Op;
 use rustc_hash::FxHashSet;
 
-use super::facts::{Facts, Role};
+use super::facts::{Facts, Role, renamed};
 use super::recompute::Again;
 use super::relation::{Relation, domain};
 use super::units::{Kind, Level, UnitId, Units};
-use super::{Group, KernelGraph, Part};
+use super::{Group, Joined, KernelGraph, Part};
 
 /// Groups in topological order, without decisions.
 ///
@@ -19,8 +19,14 @@ use super::{Group, KernelGraph, Part};
 pub fn finish<'g>(units: &Units<'_, 'g>, again: &Again) -> Result<KernelGraph<'g>, Diagnostic> {
     let facts = units.facts;
     let mut stored = vec![false; facts.bound()];
-    let mut groups = vec![];
+    let (mut groups, mut joined) = (vec![], vec![]);
     for unit in order(units).into_iter().rev() {
+        if let [n] = units.unit(unit).members[..]
+            && facts.of(n).role == Role::Joined
+        {
+            joined.push(join(facts, n)?);
+            continue;
+        }
         let mut outs: Vec<NodeId> = units.unit(unit).members.clone();
         outs.retain(|&m| facts.of(m).keep.is_some() || stored[m.0 as usize]);
         if outs.is_empty() {
@@ -37,7 +43,18 @@ pub fn finish<'g>(units: &Units<'_, 'g>, again: &Again) -> Result<KernelGraph<'g
         groups.push(Group { parts: vec![Part { recipe, inside, reads }] });
     }
     groups.reverse();
-    Ok(KernelGraph::new(facts, groups))
+    Ok(KernelGraph::new(facts, groups, joined))
+}
+
+/// Where the parts of a concat lie in its memory.
+fn join(facts: &Facts<'_>, n: NodeId) -> Result<Joined, Diagnostic> {
+    let mut parts = vec![];
+    let mut offset = 0;
+    for &v in &facts.graph.node(n).operands {
+        parts.push((renamed(facts.graph, v), offset));
+        offset += count(&extents(facts.graph, v)?);
+    }
+    Ok(Joined { whole: n.value(), parts })
 }
 
 /// Units in topological order, among ready ones the one with the first node.

@@ -30,6 +30,7 @@ mod epilogues;
 mod facts;
 mod finish;
 mod lifetime;
+mod notes;
 mod recompute;
 mod relation;
 mod segments;
@@ -45,6 +46,7 @@ use mlc_ir::lower::{Homes, Inside, Recipe, Rule};
 
 use crate::Decision;
 use facts::{Facts, Role};
+pub use notes::{Held, KernelNote, Written};
 
 /// What to fuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,11 +77,22 @@ pub struct Part {
     pub reads: Vec<NodeId>,
 }
 
+/// A concat that lies in memory because kernels write its parts there.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    pub whole: ValueId,
+    /// Each with its first element in the whole.
+    pub parts: Vec<(ValueId, u64)>,
+}
+
 /// Kernels before they are built.
 pub struct KernelGraph<'g> {
     pub homes: Homes<'g>,
     /// In topological order.
     pub groups: Vec<Group>,
+    pub joined: Vec<Joined>,
+    /// For each group, for people.
+    pub notes: Vec<KernelNote>,
     pub decisions: Vec<Decision>,
 }
 
@@ -100,22 +113,24 @@ pub fn form_kernels(graph: &Graph, fusion: Fusion) -> Result<KernelGraph<'_>, Di
     }
     let mut formed = finish::finish(&units, &again)?;
     if fusion.fuse {
-        formed.groups = segments::segments(&facts, formed.groups, &mut log);
+        formed.groups = segments::segments(&facts, formed.groups, &formed.joined, &mut log);
     }
-    formed.decisions = log.decisions;
+    notes::settle(&facts, &formed.groups, &mut log);
+    formed.notes = notes::notes(&facts, &formed.groups);
+    formed.decisions = log.finish();
     Ok(formed)
 }
 
 impl<'g> KernelGraph<'g> {
-    fn new(facts: &Facts<'g>, groups: Vec<Group>) -> KernelGraph<'g> {
+    fn new(facts: &Facts<'g>, groups: Vec<Group>, joined: Vec<Joined>) -> KernelGraph<'g> {
         let mut homes = Homes::new(facts.graph);
         let parts = groups.iter().flat_map(|g| &g.parts);
         let outs = parts.flat_map(|p| &p.recipe.outs).map(|o| o.value);
-        for v in outs.chain(facts.sources()) {
+        for v in outs.chain(facts.sources()).chain(joined.iter().map(|j| j.whole)) {
             homes.set(v, v);
         }
         name_reshapes(facts.graph, &mut homes);
-        KernelGraph { homes, groups, decisions: vec![] }
+        KernelGraph { homes, groups, joined, notes: vec![], decisions: vec![] }
     }
 }
 

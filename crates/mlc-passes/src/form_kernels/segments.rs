@@ -12,7 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::decide::Log;
 use super::facts::Facts;
-use super::{Group, Part};
+use super::{Group, Joined, Part};
 
 /// Segments of one kernel.
 const MAX_SEGMENTS: usize = 1024;
@@ -23,8 +23,8 @@ const SMALL_BYTES: u64 = 1 << 20;
 const SEARCH_LIMIT: usize = 4096;
 
 /// Merges groups; the result is in topological order again.
-pub fn segments(facts: &Facts<'_>, groups: Vec<Group>, log: &mut Log) -> Vec<Group> {
-    let mut s = Segments::new(facts, groups);
+pub fn segments(facts: &Facts<'_>, groups: Vec<Group>, joined: &[Joined], log: &mut Log) -> Vec<Group> {
+    let mut s = Segments::new(facts, groups, joined);
     for at in 0..s.groups.len() {
         if s.eligible(at) {
             s.place(at);
@@ -66,13 +66,17 @@ struct Segments<'f, 'g> {
 }
 
 impl<'f, 'g> Segments<'f, 'g> {
-    fn new(facts: &'f Facts<'g>, groups: Vec<Group>) -> Segments<'f, 'g> {
-        let mut home: FxHashMap<NodeId, usize> = FxHashMap::default();
+    fn new(facts: &'f Facts<'g>, groups: Vec<Group>, joined: &[Joined]) -> Segments<'f, 'g> {
+        let mut home: FxHashMap<NodeId, Vec<usize>> = FxHashMap::default();
         for (i, g) in groups.iter().enumerate() {
-            home.extend(g.parts.iter().flat_map(|p| &p.recipe.outs).map(|o| (o.value.node, i)));
+            home.extend(g.parts.iter().flat_map(|p| &p.recipe.outs).map(|o| (o.value.node, vec![i])));
+        }
+        for j in joined {
+            let parts = j.parts.iter().filter_map(|p| home.get(&p.0.node)).flatten().copied().collect();
+            home.insert(j.whole.node, parts);
         }
         let before = |g: &Group| {
-            let reads = g.parts.iter().flat_map(|p| &p.reads).filter_map(|n| home.get(n).copied());
+            let reads = g.parts.iter().flat_map(|p| &p.reads).filter_map(|n| home.get(n)).flatten().copied();
             let mut out: Vec<usize> = reads.collect();
             out.sort_unstable();
             out.dedup();
@@ -80,7 +84,7 @@ impl<'f, 'g> Segments<'f, 'g> {
         };
         let mut writes = vec![FxHashSet::default(); groups.len()];
         for w in &facts.graph.writes {
-            if let Some(&g) = home.get(&base(facts.graph, w.value).node) {
+            for &g in home.get(&base(facts.graph, w.value).node).into_iter().flatten() {
                 writes[g].insert(w.state.clone());
             }
         }

@@ -59,6 +59,9 @@ fn try_join(units: &mut Units<'_, '_>, into: UnitId, own: UnitId, id: NodeId) ->
         Kind::Own => return Err(Refusal::Opaque),
     }
     let how = fit(units, into, own)?;
+    if waits_for_others(units, into, own) {
+        return Err(Refusal::OneValue);
+    }
     let forward = units.facts.graph.node(id).prov.phase == Phase::Forward;
     if !forward && units.unit(into).forward && units.needed(id) > units.unit(into).time + SOON {
         return Err(Refusal::Later);
@@ -67,4 +70,11 @@ fn try_join(units: &mut Units<'_, '_>, into: UnitId, own: UnitId, id: NodeId) ->
     units.may_join(into, own)?;
     join(units, into, own, how);
     Ok(())
+}
+
+/// Would one value make a reduction over a single row wait for another kernel? The partial norms of gradients
+/// would become a chain, each adding its own to the sum so far.
+fn waits_for_others(units: &Units<'_, '_>, into: UnitId, own: UnitId) -> bool {
+    let single = units.unit(into).rows == Some(1) && units.unit(into).points > 1;
+    single && units.unit(own).points == 1 && units.before(own).iter().any(|&u| u != into)
 }

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use mlc_ir::DType;
+use mlc_ir::DType::F32;
 use mlc_ir::eval;
 use mlc_ir::graph::Graph;
 use mlc_ir::loops::interp::Feeds;
 use mlc_ir::loops::{LoopProgram, Role};
+use mlc_ir::op::{ReduceKind, ScalarFn};
 use mlc_ir::program::StateLayout;
 use mlc_ir::testing::{GraphShape, random_graph};
 
-use crate::lower::tests::{Values, bound, layout_of, random_feed, run};
+use crate::lower::tests::{Hand, Values, bound, layout_of, random_feed, run};
 use crate::{Fusion, Lowered, lower_entry_with};
 
 fn lowered(g: &Graph, layout: &StateLayout, fuse: bool) -> Lowered {
@@ -57,7 +59,7 @@ fn check(name: &str, g: &Graph, layout: &StateLayout, feed: &(Values, Values)) -
 fn fusion_changes_no_bit_of_random_graphs() {
     let (mut before, mut after) = (0, 0);
     for seed in 0..300 {
-        use DType::*;
+        use DType::{BF16, Bool, F16, F64, I8, I32, I64, U8};
         let dtypes =
             [vec![F32, F32, I64, Bool], vec![F32, F64, U8], vec![F16, F32, I32], vec![BF16, F32, I8]];
         let dtypes = dtypes[seed as usize % 4].clone();
@@ -75,32 +77,76 @@ fn fusion_changes_no_bit_of_random_graphs() {
     assert!(after * 10 < before * 7 + 10, "{before} calls before, {after} after");
 }
 
-#[test]
-fn debug_one() {
-    let Ok(path) = std::env::var("IR") else { return };
-    let text = std::fs::read_to_string(path).unwrap();
-    for mut g in mlc_ir::graph::parse_all(&text).unwrap_or_else(|e| panic!("{e}")) {
-        crate::PassManager::new(vec![Box::new(crate::Decompose), Box::new(crate::Residuals)])
-            .run(&mut g)
-            .unwrap();
-        println!("{g}");
-        let start = std::time::Instant::now();
-        let f = super::form_kernels(&g, Fusion::default()).unwrap();
-        println!("{:?}", start.elapsed());
-        for d in &f.decisions {
-            println!("{} {}: {}", d.subject, d.verdict, d.reason);
-        }
-        for (i, g) in f.groups.iter().enumerate().flat_map(|(i, g)| g.parts.iter().map(move |p| (i, p))) {
-            let mut inside: Vec<u32> = g.inside.iter().map(|n| n.0).collect();
-            inside.sort();
-            let outs: Vec<String> = g.recipe.outs.iter().map(|o| o.value.to_string()).collect();
-            println!(
-                "K{i} {} outs {} inside {inside:?} reads {:?}",
-                g.recipe.name,
-                outs.join(" "),
-                g.reads.iter().map(|n| n.0).collect::<Vec<_>>()
-            );
-        }
-        println!("{} kernels", f.groups.len());
+/// Softmax and a normalisation of each row, and a sum over columns of both.
+fn rows_and_columns(rows: usize, cols: usize) -> Hand {
+    let mut h = Hand::new();
+    let x = h.input("x", F32, &[rows, cols]);
+    let mut b = h.b();
+    let shape = b.shape(x);
+    let max = b.reduce(ReduceKind::Max, x, vec![1]).unwrap();
+    let max = b.unreduce(max, &shape, &[1]).unwrap();
+    let d = b.sub(x, max).unwrap();
+    let e = b.map(ScalarFn::Exp, &[d]).unwrap();
+    let sum = b.sum(e, vec![1]).unwrap();
+    let sum = b.unreduce(sum, &shape, &[1]).unwrap();
+    let p = b.div(e, sum).unwrap();
+    let mean = b.sum(p, vec![1]).unwrap();
+    let mean = b.unreduce(mean, &shape, &[1]).unwrap();
+    let c = b.sub(p, mean).unwrap();
+    let q = b.mul(c, c).unwrap();
+    let columns = b.sum(q, vec![0]).unwrap();
+    let best = b.reduce(ReduceKind::ArgMax, x, vec![1]).unwrap();
+    for (name, v) in [("p", p), ("q", q), ("columns", columns), ("best", best)] {
+        h.output(name, v);
     }
+    h
+}
+
+#[test]
+fn sizes_at_the_edges_of_trees_change_nothing() {
+    for rows in [0, 1, 15, 16, 17, 33] {
+        for cols in [1, 2, 255, 256, 257, 4097] {
+            let h = rows_and_columns(rows, cols);
+            let layout = layout_of(&h.g);
+            let feed = random_feed(&h.g, (rows * 31 + cols) as u64);
+            let (_, kernels) = check(&format!("{rows} x {cols}"), &h.g, &layout, &feed);
+            if rows > 1 && cols > 1 {
+                assert_eq!(kernels, 1, "{rows} x {cols}");
+            }
+        }
+    }
+}
+
+/// R9: a row's result does not depend on where the row is.
+#[test]
+fn permuted_rows_give_permuted_rows() {
+    let (rows, cols) = (19, 257);
+    let h = rows_and_columns(rows, cols);
+    let layout = layout_of(&h.g);
+    let (inputs, states) = random_feed(&h.g, 7);
+    let l = lowered(&h.g, &layout, true);
+    let order: Vec<usize> = (0..rows).map(|i| (i * 7 + 3) % rows).collect();
+    let x = inputs["x"].to_f64();
+    let moved: Vec<f64> = order.iter().flat_map(|&r| x[r * cols..(r + 1) * cols].to_vec()).collect();
+    let mut permuted = inputs.clone();
+    permuted.insert("x".into(), eval::Tensor::from_f64(F32, &[rows, cols], &moved));
+    let a = results(l.program(), &run(&l, &layout, &inputs, &states));
+    let b = results(l.program(), &run(&l, &layout, &permuted, &states));
+    for name in ["p", "q"] {
+        let row =
+            |all: &BTreeMap<String, Vec<u8>>, r: usize| all[name][r * cols * 4..(r + 1) * cols * 4].to_vec();
+        for (to, &from) in order.iter().enumerate() {
+            assert_eq!(row(&b, to), row(&a, from), "{name}: row {from}");
+        }
+    }
+}
+
+#[test]
+fn every_value_that_passes_between_kernels_has_a_reason() {
+    let h = rows_and_columns(8, 16);
+    let l = lowered(&h.g, &layout_of(&h.g), true);
+    assert!(l.decisions.iter().any(|d| d.verdict == "fused"), "{:?}", l.decisions);
+    let single = lowered(&h.g, &layout_of(&h.g), false);
+    let apart = single.decisions.iter().filter(|d| d.verdict == "not fused").count();
+    assert!(apart >= 10, "{apart}");
 }

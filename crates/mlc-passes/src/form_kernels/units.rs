@@ -65,6 +65,12 @@ pub enum Refusal {
     Contraction,
     /// The other one is a kernel of its own.
     Opaque,
+    /// It is a concat whose parts several kernels write.
+    Joined,
+    /// A contraction reads it.
+    Operand,
+    /// It is in memory for another kernel, and read there.
+    Stored,
     Cycle,
     SearchLimit,
     Full,
@@ -75,6 +81,8 @@ pub enum Refusal {
     LargeRow,
     Later,
     Lifetime,
+    /// One value is not worth a wait.
+    OneValue,
 }
 
 impl Refusal {
@@ -84,6 +92,11 @@ impl Refusal {
                 "it reads a matrix product, and does not follow it element by element alone"
             }
             Refusal::Opaque => "it reads the result of an op that is a kernel of its own",
+            Refusal::Joined => "several kernels write the parts of what it reads",
+            Refusal::Operand => "a matrix product reads each element many times, so it lies in memory",
+            Refusal::Stored => {
+                "it lies in memory for another kernel too, and reading it costs less than making it again"
+            }
             Refusal::Cycle => "what it needs depends on this kernel's result through another kernel",
             Refusal::SearchLimit => "the search for a cycle between the two kernels was given up",
             Refusal::Full => "the kernel is full",
@@ -92,6 +105,7 @@ impl Refusal {
             Refusal::Place => "it reads elements at other places than where they are computed",
             Refusal::Tail => "it needs a sum over all rows, which is there only after the last row",
             Refusal::LargeRow => "it needs the result of one large reduction, which is there only at its end",
+            Refusal::OneValue => "for one value the whole reduction would have to wait for another kernel",
             Refusal::Later => "it is needed only much later, and would have to be kept until then",
             Refusal::Lifetime => "the kernel would have to wait, and keep what it reads alive meanwhile",
         }
@@ -147,7 +161,7 @@ impl<'f, 'g> Units<'f, 'g> {
                 (Kind::Loop, rows.saturating_mul(cols), Some(rows))
             }
             Role::Contract => (Kind::Contract, f.size, None),
-            Role::Own | Role::Source | Role::Inline => (Kind::Own, f.size, None),
+            Role::Own | Role::Joined | Role::Source | Role::Inline => (Kind::Own, f.size, None),
         };
         let before = f.uses.iter().filter_map(|u| self.of(u.node)).map(|u| self.unit(u).time).max();
         let unit = Unit {
@@ -252,7 +266,7 @@ impl<'f, 'g> Units<'f, 'g> {
 
     /// Moves the members of `b` into `a`, which takes the larger domain.
     pub fn merge(&mut self, a: UnitId, b: UnitId) {
-        let gone = std::mem::replace(&mut self.list[b.0 as usize].members, vec![]);
+        let gone = std::mem::take(&mut self.list[b.0 as usize].members);
         for m in &gone {
             self.of[m.0 as usize] = Some(a);
         }

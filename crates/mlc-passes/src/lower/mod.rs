@@ -13,11 +13,11 @@ pub(crate) mod tests;
 
 use std::sync::Arc;
 
-use mlc_diag::{Diagnostic, Diagnostics};
+use mlc_diag::{Diagnostic, Diagnostics, Span};
 use mlc_ir::graph::{Graph, Stage, ValueId};
 use mlc_ir::loops::{
-    ArgId, Buffer, BufferId, BufferSlice, Call, CallId, Const, ConstId, KernelId, LoopProgram, Prov, Role,
-    kernel_key,
+    ArgId, Buffer, BufferId, BufferSlice, Call, CallId, Const, ConstId, Kernel, KernelId, LoopProgram, Prov,
+    Role, kernel_key,
 };
 use mlc_ir::lower::{Rule, count, extents, prov};
 use mlc_ir::op::{Literal, Op};
@@ -26,12 +26,13 @@ use mlc_ir::{DType, Device};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::Decision;
-use crate::form_kernels::{Fusion, form_kernels};
+use crate::form_kernels::{Fusion, KernelNote, form_kernels};
 use steps::{Place, Steps};
 
 /// A loop program and why it is as it is.
 pub struct LoweredProgram {
     pub program: LoopProgram,
+    pub kernels: Vec<KernelNote>,
     pub decisions: Vec<Decision>,
 }
 
@@ -46,11 +47,15 @@ pub fn lower(graph: &Graph, layout: &StateLayout, fusion: Fusion) -> Result<Lowe
     let mut formed = form_kernels(graph, fusion)?;
     let mut buffers = Buffers::new(graph, layout);
     buffers.declare_inputs()?;
+    for j in &formed.joined {
+        buffers.parts.extend(j.parts.iter().map(|&(v, at)| (v, (j.whole, at))));
+    }
     let mut steps = Steps::build(&formed)?;
     let mut decisions = std::mem::take(&mut formed.decisions);
     states::assign(graph, &formed.homes, &mut steps, &mut buffers, &mut decisions)?;
     let order = steps.order()?;
-    Ok(LoweredProgram { program: program(graph, steps, buffers, &order)?, decisions })
+    let kernels = std::mem::take(&mut formed.notes);
+    Ok(LoweredProgram { program: program(graph, steps, buffers, &order)?, kernels, decisions })
 }
 
 fn program(
@@ -65,7 +70,9 @@ fn program(
         for &place in step.reads.iter().chain(&step.writes) {
             args.push(match place {
                 Place::Value(v) => buffers.of(v)?,
-                Place::Buffer(b) => b,
+                Place::Buffer(buffer) => {
+                    BufferSlice { buffer, offset: 0, len: buffers.list[buffer.ix()].len }
+                }
             });
         }
         args_of.push(args);
@@ -81,13 +88,13 @@ fn program(
     for (at, &i) in order.iter().enumerate() {
         call_of[i] = CallId(at as u32);
     }
-    let mut shared: FxHashMap<[u8; 32], (KernelId, Vec<ArgId>)> = FxHashMap::default();
+    let mut shared: FxHashMap<([u8; 32], Vec<Span>), (KernelId, Vec<ArgId>)> = FxHashMap::default();
     let mut names: FxHashSet<Arc<str>> = FxHashSet::default();
     let after = steps.hazards_before();
     for &i in order {
         let step = &steps.list[i];
         let key = kernel_key(&step.kernel);
-        let (kernel, canonical) = shared.entry(key.hash).or_insert_with(|| {
+        let (kernel, canonical) = shared.entry((key.hash, fault_spans(&step.kernel))).or_insert_with(|| {
             let mut kernel = step.kernel.clone();
             kernel.name = unique(&mut names, &kernel.name);
             program.kernels.push(kernel);
@@ -98,23 +105,20 @@ fn program(
         for (theirs, ours) in canonical.iter().zip(&key.args) {
             args[theirs.ix()] = args_of[i][ours.ix()];
         }
-        let whole = |buffer: BufferId| {
-            let len = program.buffers[buffer.ix()].len;
-            BufferSlice { buffer, offset: 0, len }
-        };
         let mut after: Vec<CallId> = after[i].iter().map(|&s| call_of[s]).collect();
         after.sort();
         after.dedup();
-        program.calls.push(Call {
-            kernel: *kernel,
-            args: args.iter().map(|&b| whole(b)).collect(),
-            donates: vec![],
-            after,
-            prov: step.prov.clone(),
-        });
+        program.calls.push(Call { kernel: *kernel, args, donates: vec![], after, prov: step.prov.clone() });
     }
     drop_unused(&mut program);
     Ok(program)
+}
+
+/// The lines that faults of a kernel are reported at. A kernel has one set of them, so kernels that differ in
+/// nothing else are two; the back end compiles their code once all the same.
+fn fault_spans(kernel: &Kernel) -> Vec<Span> {
+    let sites = kernel.fault_sites();
+    sites.iter().filter_map(|s| Some(kernel.prov.get(s.prov as usize)?.span)).collect()
 }
 
 /// Temporaries that no call touches (values without elements, outputs' own buffers taken instead) go.
@@ -145,6 +149,8 @@ pub(crate) struct Buffers<'g> {
     pub list: Vec<Buffer>,
     consts: Vec<Const>,
     of: FxHashMap<ValueId, BufferId>,
+    /// Parts of a concat: the whole, and where they begin in it.
+    parts: FxHashMap<ValueId, (ValueId, u64)>,
     inputs: FxHashMap<Arc<str>, BufferId>,
     states: FxHashMap<Arc<str>, BufferId>,
     known_consts: FxHashMap<(Const, Device), BufferId>,
@@ -159,6 +165,7 @@ impl<'g> Buffers<'g> {
             list: vec![],
             consts: vec![],
             of: FxHashMap::default(),
+            parts: FxHashMap::default(),
             inputs: FxHashMap::default(),
             states: FxHashMap::default(),
             known_consts: FxHashMap::default(),
@@ -176,8 +183,18 @@ impl<'g> Buffers<'g> {
         Ok(())
     }
 
-    /// The buffer of a value that lies in memory: made when first asked for.
-    pub fn of(&mut self, v: ValueId) -> Result<BufferId, Diagnostic> {
+    /// Where a value that lies in memory lies: its buffer is made when first asked for.
+    pub fn of(&mut self, v: ValueId) -> Result<BufferSlice, Diagnostic> {
+        if let Some(&(whole, offset)) = self.parts.get(&v) {
+            let at = self.of(whole)?;
+            let len = count(&extents(self.graph, v)?);
+            return Ok(BufferSlice { buffer: at.buffer, offset: at.offset + offset, len });
+        }
+        let buffer = self.buffer(v)?;
+        Ok(BufferSlice { buffer, offset: 0, len: self.list[buffer.ix()].len })
+    }
+
+    fn buffer(&mut self, v: ValueId) -> Result<BufferId, Diagnostic> {
         if let Some(&b) = self.of.get(&v) {
             return Ok(b);
         }

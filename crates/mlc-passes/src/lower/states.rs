@@ -92,18 +92,22 @@ impl Assign<'_, '_, '_> {
 
     /// Has the value no other place than a temporary yet?
     fn unsettled(&mut self, home: ValueId) -> Result<bool, Diagnostic> {
-        let buffer = self.buffers.of(home)?;
-        Ok(self.buffers.list[buffer.ix()].role == Role::Temp)
+        let slice = self.buffers.of(home)?;
+        let buffer = &self.buffers.list[slice.buffer.ix()];
+        Ok(buffer.role == Role::Temp && buffer.len == slice.len)
     }
 
     fn write(&mut self, w: &StateWrite, pending: &mut Vec<Pending>) -> Result<(), Diagnostic> {
         let home = self.home(w.value)?;
         let state = self.buffers.state(&w.state, w.value)?;
-        let same = is_source(self.graph, home) && self.buffers.of(home)? == state;
+        let same = is_source(self.graph, home) && self.buffers.of(home)?.buffer == state;
         if self.buffers.list[state.ix()].len == 0 || same {
             return Ok(());
         }
-        let made = self.steps.maker(home).map(|writer| (writer, self.out_of(writer, home)));
+        let made = match *self.steps.makers(home) {
+            [writer] => Some((writer, self.out_of(writer, home))),
+            _ => None,
+        };
         let (writer, out) = match made {
             Some((writer, out)) if self.unsettled(home)? && self.may_overwrite(writer, out, state)? => {
                 self.buffers.settle(home, state);
@@ -123,8 +127,8 @@ impl Assign<'_, '_, '_> {
     fn copy(&mut self, home: ValueId, to: BufferId, span: Span) -> Result<usize, Diagnostic> {
         let prov = Prov { span, ..prov(self.graph, home.node) };
         let from = self.buffers.of(home)?;
-        let from = &self.buffers.list[from.ix()];
-        Ok(self.steps.push_copy(home, (from.dtype, from.len), to, prov))
+        let dtype = self.buffers.list[from.buffer.ix()].dtype;
+        Ok(self.steps.push_copy(home, (dtype, from.len), to, prov))
     }
 
     /// Could the step write the state although it reads it? A scatter into a copy may not: its copying is
@@ -137,7 +141,7 @@ impl Assign<'_, '_, '_> {
         }
         let may = candidates(&step.kernel, written);
         for (i, v) in step.values().enumerate() {
-            let reads_old = is_source(self.graph, v) && self.buffers.of(v)? == state;
+            let reads_old = is_source(self.graph, v) && self.buffers.of(v)?.buffer == state;
             if reads_old && !may.contains(&ArgId(i as u32)) {
                 return Ok(false);
             }
@@ -171,7 +175,7 @@ impl Assign<'_, '_, '_> {
         for (i, step) in self.steps.list.iter().enumerate() {
             for v in step.values() {
                 if matches!(self.graph.node(v.node).op, Op::State(_)) {
-                    self.readers.entry(self.buffers.of(v)?).or_default().push(i);
+                    self.readers.entry(self.buffers.of(v)?.buffer).or_default().push(i);
                 }
             }
         }
@@ -210,7 +214,7 @@ impl Assign<'_, '_, '_> {
         step.kernel.args[written.ix()].may_alias = None;
         let reads: Vec<ValueId> = step.values().collect();
         for (i, v) in reads.into_iter().enumerate() {
-            if is_source(self.graph, v) && self.buffers.of(v)? == p.state {
+            if is_source(self.graph, v) && self.buffers.of(v)?.buffer == p.state {
                 step.alias(written, ArgId(i as u32));
             }
         }

@@ -9,6 +9,9 @@ use mlc_ir::graph::ValueId;
 use mlc_ir::loops::{Arg, ArgId, AxisId, BufferId, CopyMap, Index, Kernel, Kind, Mode, Prov};
 use mlc_ir::lower::{Cx, Draft, Homes, Inside, alias, build, copy_kernel, prov, segments};
 
+use rustc_hash::FxHashMap;
+use smallvec::{SmallVec, smallvec};
+
 use crate::form_kernels::KernelGraph;
 
 /// One call of a kernel.
@@ -64,15 +67,19 @@ pub enum Place {
 #[derive(Debug, Default)]
 pub struct Steps {
     pub list: Vec<Step>,
-    /// By node: the step after which a value lies in its buffer.
-    maker: Vec<Option<usize>>,
+    /// By node: the steps after which a value lies in its buffer.
+    makers: Vec<SmallVec<[usize; 1]>>,
 }
 
 impl Steps {
     /// One step for each group (two for what starts as a copy of another value).
     pub fn build(formed: &KernelGraph<'_>) -> Result<Steps, Diagnostic> {
         let homes = &formed.homes;
-        let mut steps = Steps { maker: vec![None; homes.home.len()], ..Steps::default() };
+        let mut steps = Steps { makers: vec![SmallVec::new(); homes.home.len()], ..Steps::default() };
+        let mut part_of = FxHashMap::default();
+        for (i, j) in formed.joined.iter().enumerate() {
+            part_of.extend(j.parts.iter().map(|p| (p.0, i)));
+        }
         for group in &formed.groups {
             let mut drafts = vec![];
             for part in &group.parts {
@@ -86,29 +93,36 @@ impl Steps {
                 let nothing = Inside::default();
                 steps.push_draft(homes, copy_kernel(Cx::new(homes, &nothing), x, v, None)?);
             }
+            let made: Vec<ValueId> =
+                draft.writes.iter().copied().filter(|v| part_of.contains_key(v)).collect();
             steps.push_draft(homes, draft);
+            // Whoever reads the whole waits for all parts.
+            for v in made {
+                let whole = formed.joined[part_of[&v]].whole;
+                steps.makers[whole.node.0 as usize].push(steps.list.len() - 1);
+            }
         }
         Ok(steps)
     }
 
     fn push_draft(&mut self, cx: &Homes<'_>, draft: Draft) {
-        let before = draft.reads.iter().chain(&draft.writes).filter_map(|&v| self.maker(v));
+        let before = draft.reads.iter().chain(&draft.writes).flat_map(|&v| self.makers(v).iter().copied());
         let mut deps: Vec<usize> = before.collect();
         deps.sort_unstable();
         deps.dedup();
         let first = draft.writes.first().map_or(0, |v| v.node.0);
         let prov = prov(cx.graph, mlc_ir::graph::NodeId(first));
         for v in &draft.writes {
-            self.maker[v.node.0 as usize] = Some(self.list.len());
+            self.makers[v.node.0 as usize] = smallvec![self.list.len()];
         }
         let places = |values: Vec<ValueId>| values.into_iter().map(Place::Value).collect();
         let (reads, writes) = (places(draft.reads), places(draft.writes));
         self.list.push(Step { kernel: draft.kernel, reads, writes, prov, deps, hazards: vec![] });
     }
 
-    /// The last step that makes a value; `None` for what is there at entry.
-    pub fn maker(&self, v: ValueId) -> Option<usize> {
-        self.maker.get(v.node.0 as usize).copied().flatten()
+    /// The last steps that make a value: several for a concat, none for what is there at entry.
+    pub fn makers(&self, v: ValueId) -> &[usize] {
+        self.makers.get(v.node.0 as usize).map_or(&[], |m| m)
     }
 
     /// Adds a copy of a value's whole buffer.
@@ -120,7 +134,7 @@ impl Steps {
         prov: Prov,
     ) -> usize {
         let kernel = whole_copy(dtype, len, &prov);
-        let deps = self.maker(from).into_iter().collect();
+        let deps = self.makers(from).to_vec();
         let (reads, writes) = (vec![Place::Value(from)], vec![Place::Buffer(to)]);
         self.list.push(Step { kernel, reads, writes, prov, deps, hazards: vec![] });
         self.list.len() - 1

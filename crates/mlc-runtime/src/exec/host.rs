@@ -68,6 +68,12 @@ fn check_scratch(plan: &Plan, kernels: &[Arc<dyn HostKernel>], threads: usize) -
             let name = &plan.program.kernels[call.kernel.ix()].name;
             return Err(format!("P8: {name} needs {needed} bytes of scratch, the plan has {planned}"));
         }
+        let device = call.args.first().map(|s| plan.program.buffer(s.buffer).device);
+        let mut arenas =
+            plan.arenas.iter().filter(|a| a.kind == ArenaKind::Scratch && Some(a.device) == device);
+        if planned > 0 && !arenas.any(|a| a.bytes >= planned) {
+            return Err(format!("P8: no scratch arena holds the {planned} bytes of a call"));
+        }
     }
     Ok(())
 }

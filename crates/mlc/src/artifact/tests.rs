@@ -20,8 +20,8 @@ model Net {
         tanh(fc(embed(ids)))
     }
 
-    noise(x: f32[batch, 4]) -> f32[n, 3] {
-        exp(fc(x)).sum(axis: 0).broadcast_to([n, 3])
+    noise(x: f32[batch, 4], n: int) -> f32[n, 3] {
+        zeros(f32[n, 3]) + sum(exp(fc(x)), axis: 0)
     }
 }
 "#;
@@ -179,4 +179,26 @@ fn content_is_not_taken_at_its_word() {
         assert_eq!(d.code, "E0741", "{part}");
     }
     assert_eq!(altered(|_, parts| parts[1].clear()).err().unwrap().code, "E0741");
+}
+
+#[test]
+fn another_number_of_threads() {
+    let text = "model Sums {\n    fc = Linear(2, 2)\n\n    total(x: f32[rows, 64]) -> f32[64] { exp(x).sum(axis: 0) }\n}\n";
+    let alone = Compiler::new().target(Target::Cpu).threads(1).compile_source("sums.mlg", text).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sums.mlgx");
+    let mut artifact = alone.artifact();
+    artifact.entry("total", &binding(&[("rows", 20_000)])).unwrap();
+    artifact.write(&path).unwrap();
+    let x: Vec<f32> = (0..20_000 * 64).map(|i| (i % 97) as f32 / 50.0).collect();
+    let total = |program: &Program| {
+        let x = HostTensor::from_slice(&[20_000, 64], &x).unwrap();
+        let out = program.session(Seed(0)).unwrap().call_tensors("total", &[("x".to_string(), x)]).unwrap();
+        out.get("out").unwrap().bytes().to_vec()
+    };
+    let want = total(&alone);
+    for threads in [1, 2, 3] {
+        let loaded = Compiler::new().threads(threads).load(&path).unwrap();
+        assert!(total(&loaded) == want, "{threads} threads");
+    }
 }

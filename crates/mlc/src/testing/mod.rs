@@ -26,6 +26,35 @@ pub fn emit_text(program: &Program, kind: EmitKind, entry: &str, dims: &[(&str, 
     program.emit(kind, entry, &binding).unwrap_or_else(|e| e.to_string())
 }
 
+/// The kernels of an entry, a line each: kind, what it holds and what it leaves in memory; or the rendered
+/// error.
+pub fn kernels_text(program: &Program, entry: &str, dims: &[(&str, i64)]) -> String {
+    use std::fmt::Write;
+    let binding: Binding = dims.iter().map(|(n, v)| ((*n).into(), *v)).collect();
+    let lowered = match program.lower(entry, &binding) {
+        Ok(lowered) => lowered,
+        Err(e) => return e.to_string(),
+    };
+    let mut out = format!("{} kernels\n", lowered.kernels.len());
+    for (i, k) in lowered.kernels.iter().enumerate() {
+        let again = |h: &mlc_passes::form_kernels::Held| if h.again { "*" } else { "" };
+        let holds: Vec<String> = k.holds.iter().map(|h| format!("{}{}", h.op, again(h))).collect();
+        let writes: Vec<String> =
+            k.writes.iter().map(|w| format!("{} ({} bytes)", w.value, w.bytes)).collect();
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            out,
+            "{:3}  {}: {}\n       reads {}\n       writes {}",
+            i + 1,
+            k.kind,
+            holds.join(", "),
+            k.reads.join(", "),
+            writes.join(", ")
+        );
+    }
+    out
+}
+
 /// Snapshot of an entry's graph: `assert_graph_snapshot!(program, "forward")` as built, or with a
 /// [`Stage`] and dims: `assert_graph_snapshot!(program, "forward", Stage::Bound, [("batch", 2)])`.
 #[macro_export]

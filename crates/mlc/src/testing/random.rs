@@ -5,22 +5,23 @@
 //!                        --passes--> bound --evaluate (f64)--> equal up to the order of additions
 //!                                      --lower--> plan --interpret, memory poisoned--\
 //!                                                      --compile, each instruction set--> equal bits
+//!                                      --lower, each op a kernel of its own--> .. equal bits
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use mlc_cpu::{CpuBackend, CpuFeatures, CpuOptions};
 use mlc_ir::eval::{self, Elements, Evaluated, Tensor};
 use mlc_ir::graph::Graph;
 use mlc_ir::loops::interp::{Feeds, run_plan};
-use mlc_ir::loops::{BufferId, Lit, Plan, Role};
+use mlc_ir::loops::{BufferId, Kernel, Lit, Plan, Role};
 use mlc_ir::op::Op;
 use mlc_ir::program::StateLayout;
 use mlc_ir::testing::{GraphShape, Rng, random_graph};
 use mlc_ir::{Binding, DType, Device, Dim, Symbol, Type};
 use mlc_passes::pipeline::{Options, pipeline};
-use mlc_passes::{Place, lower_entry};
+use mlc_passes::{Fusion, Place, lower_entry_with};
 use mlc_runtime::exec::{Backend, StateStore};
 
 type Values = HashMap<Symbol, Tensor>;
@@ -51,30 +52,61 @@ pub fn check_random_program(seed: u64) -> Result<bool, String> {
     same_values(&before, &after).map_err(|e| fail(&e))?;
 
     let layout = layout_of(&graph, &binding);
-    let plan = Arc::new(lower_entry(&bound, &layout).map_err(|e| fail(&e))?.plan);
-    let feeds = feeds(&plan, &layout, &inputs, &states)?;
-    let mut expected = feeds.clone();
-    run_plan(&plan, &mut expected).map_err(|e| fail(&e))?;
-    for features in CpuFeatures::available() {
-        let got = run_compiled(&plan, &feeds, features).map_err(|e| fail(&e))?;
-        for (id, bytes) in &expected {
-            let buffer = plan.program.buffer(*id);
-            if let Some(i) = first_difference(buffer.dtype, bytes, &got[id]) {
-                return Err(fail(&format!(
-                    "{features}: element {i} of {} differs from the interpreter",
-                    buffer.name
-                )));
-            }
+    let fed = (inputs, states);
+    let fused = check_plan(&bound, &layout, &fed, true).map_err(|e| fail(&e))?;
+    let single = check_plan(&bound, &layout, &fed, false).map_err(|e| fail(&format!("unfused: {e}")))?;
+    for (name, (dtype, bytes)) in &fused {
+        match single.get(name).map(|s| first_difference(*dtype, bytes, &s.1)) {
+            Some(None) => {}
+            Some(Some(i)) => return Err(fail(&format!("element {i} of {name} changes with fusion"))),
+            None => return Err(fail(&format!("{name} is missing without fusion"))),
         }
     }
     Ok(true)
 }
 
+/// Results of a program by name.
+type Results = BTreeMap<String, (DType, Vec<u8>)>;
+
+/// Lowers a bound graph and runs it in the interpreter and as machine code of each instruction set, which
+/// must agree.
+fn check_plan(
+    bound: &Graph,
+    layout: &StateLayout,
+    fed: &(Values, Values),
+    fuse: bool,
+) -> Result<Results, String> {
+    let mut results = Results::new();
+    for features in CpuFeatures::available() {
+        let backend = CpuBackend::new(CpuOptions::new(features, true));
+        let scratch = |k: &Kernel| backend.scratch_bytes(k);
+        let lowered =
+            lower_entry_with(bound, layout, &scratch, Fusion { fuse }).map_err(|e| e.to_string())?;
+        let plan = Arc::new(lowered.plan);
+        let feeds = feeds(&plan, layout, &fed.0, &fed.1)?;
+        let mut expected = feeds.clone();
+        run_plan(&plan, &mut expected).map_err(|e| e.to_string())?;
+        let got = run_compiled(&plan, &feeds, &backend)?;
+        for (id, bytes) in expected {
+            let buffer = plan.program.buffer(id);
+            if let Some(i) = first_difference(buffer.dtype, &bytes, &got[&id]) {
+                return Err(format!(
+                    "{features}: element {i} of {} differs from the interpreter",
+                    buffer.name
+                ));
+            }
+            if buffer.role != Role::Input {
+                results.insert(buffer.name.to_string(), (buffer.dtype, bytes));
+            }
+        }
+    }
+    Ok(results)
+}
+
 /// Runs a plan as machine code; gives back every input, output and state.
-fn run_compiled(plan: &Arc<Plan>, feeds: &Feeds, features: CpuFeatures) -> Result<Feeds, String> {
+fn run_compiled(plan: &Arc<Plan>, feeds: &Feeds, backend: &CpuBackend) -> Result<Feeds, String> {
     let text = |d: mlc_diag::Diagnostic| d.title;
-    let backend = CpuBackend::new(CpuOptions::new(features, true));
-    let state = Arc::new(StateStore::new(plan, &backend).map_err(text)?);
+    let state = Arc::new(StateStore::new(plan, backend).map_err(text)?);
     let mut session = backend.compile(plan.clone()).and_then(|e| e.session(state.clone())).map_err(text)?;
     let mut out = feeds.clone();
     for (id, bytes) in feeds {

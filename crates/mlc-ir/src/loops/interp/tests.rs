@@ -223,6 +223,29 @@ fn broken_kernels_are_found() {
 }
 
 /// x -> softmax -> t -> softmax -> y, t a temporary.
+/// Two gathers of different sizes as one kernel.
+pub fn segments() -> Kernel {
+    let (a, b) = (gather(4, 3, true), gather(5, 7, false));
+    let mut args = vec![];
+    let mut list = vec![];
+    for (i, k) in [a, b].into_iter().enumerate() {
+        let first = args.len() as u32;
+        list.push(Segment {
+            args: (first..first + k.args.len() as u32).map(ArgId).collect(),
+            body: body_of(&k),
+        });
+        args.extend(k.args.into_iter().map(|a| Arg { name: format!("{}{i}", a.name).into(), ..a }));
+    }
+    kernel("segments", args, Kind::Segments(list))
+}
+
+fn body_of(k: &Kernel) -> LoopBody {
+    match &k.kind {
+        Kind::Loop(body) => body.clone(),
+        _ => panic!("{k}"),
+    }
+}
+
 pub fn two_softmaxes() -> LoopProgram {
     let buffer = |name: &str, role| Buffer {
         name: name.into(),
@@ -280,4 +303,26 @@ fn plans_equal_programs_and_poison_finds_early_reuse() {
     let e = run_plan(&plan, &mut planned).unwrap_err();
     assert!(e.0.contains("P2"), "{e}");
     assert!(run_program(&plan.program, &mut Feeds::new()).is_err());
+}
+
+#[test]
+fn segments_are_their_kernels_one_after_another() {
+    let k = segments();
+    let Kind::Segments(list) = &k.kind else { panic!() };
+    let filled =
+        |a: &Arg, by: u8| (0..a.len as usize * a.dtype.size()).map(|i| (i as u8 * 3 + by) % 5).collect();
+    let mut all: Vec<Vec<u8>> = k.args.iter().map(|a| filled(a, 1)).collect();
+    // Indices far out of range, to see the sites counted on.
+    let indices = list[1].args.iter().position(|&a| !k.arg(a).dtype.is_float()).unwrap();
+    all[list[1].args[indices].ix()].fill(0x7f);
+    let mut alone: Vec<Vec<Vec<u8>>> =
+        list.iter().map(|s| s.args.iter().map(|a| all[a.ix()].clone()).collect()).collect();
+    let fault = run_kernel(&k, &mut all).unwrap();
+    let first_site = k.segment(&list[0]).fault_sites().len() as u64;
+    for (s, args) in list.iter().zip(&mut alone) {
+        run_kernel(&k.segment(s), args).unwrap();
+        let got: Vec<&Vec<u8>> = s.args.iter().map(|a| &all[a.ix()]).collect();
+        assert_eq!(got, args.iter().collect::<Vec<_>>());
+    }
+    assert!(fault.site > first_site || fault.site == 1, "{fault:?}");
 }

@@ -1,7 +1,7 @@
 //! Round trips, and texts that are wrong.
 
 use super::*;
-use crate::loops::interp::tests::{gather, linear_relu, scatter, softmax, two_softmaxes};
+use crate::loops::interp::tests::{gather, linear_relu, scatter, segments, softmax, two_softmaxes};
 use crate::loops::*;
 use crate::{DType, Device};
 use mlc_diag::{SourceId, Span};
@@ -33,6 +33,11 @@ kernel @softmax(read x: f32[64000], write y: f32[64000]) rows(i0: 64) cols(c0: 1
 }
 ";
     assert_eq!(text, want);
+}
+
+#[test]
+fn segments_round_trip() {
+    round_trip(&segments());
 }
 
 #[test]

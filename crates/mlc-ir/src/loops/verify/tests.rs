@@ -1,7 +1,7 @@
 //! Good kernels pass; each broken one is caught by the rule named.
 
 use super::*;
-use crate::loops::interp::tests::{gather, linear_relu, plan_of, scatter, softmax, two_softmaxes};
+use crate::loops::interp::tests::{gather, linear_relu, plan_of, scatter, segments, softmax, two_softmaxes};
 use crate::loops::*;
 use crate::{DType, Device};
 
@@ -21,6 +21,7 @@ fn good_kernels_pass() {
         inplace,
         linear_relu(3, 4, 5),
         gather(4, 3, true),
+        segments(),
         scatter(4, 3, Init::Zero),
         scatter(4, 3, Init::Existing),
     ] {
@@ -33,7 +34,7 @@ fn body(k: &mut Kernel) -> &mut LoopBody {
         Kind::Loop(b) => b,
         Kind::Contract(c) => &mut c.epilogue,
         Kind::ScatterAdd(s) => &mut s.body,
-        Kind::Copy(_) => panic!("no body"),
+        Kind::Segments(_) | Kind::Copy(_) => panic!("no body"),
     }
 }
 
@@ -189,4 +190,19 @@ fn programs_and_plans() {
     check("P4", &|p| p.places[2].offset = 20);
     check("P5", &|p| p.places[2].offset = 62);
     check("P8", &|p| p.scratch[1] = 8);
+}
+
+#[test]
+fn segments_share_no_argument() {
+    let broken = |change: &dyn Fn(&mut Vec<Segment>)| {
+        let mut k = segments();
+        let Kind::Segments(list) = &mut k.kind else { panic!() };
+        change(list);
+        rules(&verify_kernel(&k)).first().map(|r| r.to_string())
+    };
+    assert_eq!(broken(&|_| {}), None);
+    assert_eq!(broken(&|s| s[1].args[0] = s[0].args[0]), Some("L16".into()));
+    assert_eq!(broken(&|s| drop(s.pop())), Some("L16".into()));
+    // A segment obeys the rules of loop kernels.
+    assert_eq!(broken(&|s| s[1].body.stores[0].index.offset = 1), Some("L6".into()));
 }

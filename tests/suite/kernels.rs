@@ -1,0 +1,56 @@
+//! Which ops share a kernel: every file of `tests/cases/kernels` beside the list of its kernels.
+//!
+//! The first line of a file names the entry and its dims: `// entry: train.step batch=64`.
+
+use mlc::Compiler;
+use mlc::testing::kernels_text;
+use mlc_tests::case;
+
+type Dims = Vec<(String, i64)>;
+
+fn first_line(text: &str) -> (String, Dims) {
+    let line = text.lines().next().and_then(|l| l.strip_prefix("// entry: ")).expect("a line `// entry: ..`");
+    let mut words = line.split_whitespace().map(str::to_string);
+    let entry = words.next().expect("an entry");
+    let dim = |w: String| {
+        let (name, n) = w.split_once('=').expect("dims are NAME=N");
+        (name.to_string(), n.parse().expect("a number"))
+    };
+    (entry, words.map(dim).collect())
+}
+
+#[test]
+fn kernel_lists() {
+    let mut files: Vec<_> = std::fs::read_dir(case("kernels")).unwrap().map(|e| e.unwrap().path()).collect();
+    files.retain(|p| p.extension().is_some_and(|e| e == "mlg"));
+    files.sort();
+    assert!(files.len() >= 6, "{files:?}");
+    for path in files {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (entry, dims) = first_line(&text);
+        let model = entry.split_once('.').map_or("", |e| e.0);
+        let compiler = if model == "train" { Compiler::new() } else { Compiler::new().model(model) };
+        let program = compiler.compile_file(&path).unwrap_or_else(|e| panic!("{e}"));
+        let name = if model == "train" { entry.as_str() } else { "forward" };
+        let dims: Vec<(&str, i64)> = dims.iter().map(|(n, v)| (n.as_str(), *v)).collect();
+        let list = kernels_text(&program, name, &dims);
+        insta::with_settings!({
+            snapshot_path => "../cases/kernels",
+            prepend_module_to_snapshot => false,
+            omit_expression => true,
+        }, {
+            insta::assert_snapshot!(path.file_stem().unwrap().to_str().unwrap(), format!("{text}\n{list}"));
+        });
+    }
+}
+
+/// A deep stack compiles few kernels: equal layers share them.
+#[test]
+fn forty_eight_layers_share_kernels() {
+    let program = Compiler::new().model("Stack").compile_file(case("deep_stack.mlg"));
+    let program = program.unwrap_or_else(|e| panic!("{e}"));
+    let binding = [("batch".into(), 2), ("time".into(), 16)].into_iter().collect();
+    let lowered = program.lower("forward", &binding).unwrap_or_else(|e| panic!("{e}"));
+    let (kernels, calls) = (lowered.program().kernels.len(), lowered.program().calls.len());
+    assert!(calls > 48 * 20 && kernels <= 32, "{kernels} kernels, {calls} calls");
+}

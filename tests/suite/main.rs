@@ -4,6 +4,7 @@ mod cli;
 mod docs;
 mod kernels;
 mod library;
+mod memory;
 mod random;
 mod tidy;
 mod train;

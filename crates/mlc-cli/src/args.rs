@@ -79,7 +79,8 @@ pub struct ModelArgs {
     /// `explicit` makes every transfer that is not spelled `.to` an error
     #[arg(long, value_name = "MODE")]
     pub transfers: Option<TransferMode>,
-    /// Fail where the plan's peak memory is above this: 8GiB, 500MB
+    /// The most memory a plan may need on each device: 8GiB, 500MB. Values are computed again in the
+    /// backward instead of kept where that is needed, and it is an error where it is not enough
     #[arg(long, value_name = "SIZE")]
     pub memory_limit: Option<String>,
     /// The model to take entries from, where the file has several

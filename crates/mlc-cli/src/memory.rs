@@ -1,80 +1,94 @@
-//! Memory of plans: how much, where, and whether it fits.
+//! Memory of plans as text: the peak by part, the lines alive at it, what is computed again.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fmt::Write;
 
-use mlc::diag::Diagnostic;
-use mlc::ir::loops::{ArenaKind, Plan};
-use mlc::ir::{Binding, Device};
-use mlc::{Error, Program};
+use mlc::ir::Binding;
+use mlc::passes::Lowered;
+use mlc::passes::plan_memory::MemoryReport;
+use mlc::passes::remat::Recomputed;
+use mlc::{Error, MemoryRow, Program};
 
 use crate::text;
 
-/// The plan of an entry; machine code is not made for it.
-pub fn plan(program: &Program, entry: &str, binding: &Binding) -> Result<Arc<Plan>, Error> {
-    match program.is_loaded() {
-        true => Ok(program.bind(entry, binding)?.plan.clone()),
-        false => Ok(Arc::new(program.lower(entry, binding)?.plan)),
+/// Rows of a table before the rest is summed up.
+const MOST_ROWS: usize = 8;
+
+/// The plan of an entry for these dims, and the error for one that does not fit.
+pub fn plan(program: &Program, entry: &str, binding: &Binding) -> Result<(Lowered, Option<Error>), Error> {
+    let lowered = program.lower(entry, binding)?;
+    let unfit = program.unfit(entry, binding, &lowered.plan, &lowered.memory, lowered.recomputed.as_ref());
+    let error = unfit.map(|u| Error::new(u.diagnostic(program.sources()), program.sources()));
+    Ok((lowered, error))
+}
+
+/// The block of `mlc check` about one entry.
+pub fn block(program: &Program, entry: &str, binding: &Binding, lowered: &Lowered) -> String {
+    let dims: String = binding.iter().map(|(n, v)| format!(", {n}={v}")).collect();
+    let limit = program.memory_limit();
+    let verdict = match limit {
+        None => String::new(),
+        Some(l) if lowered.memory.over(l).is_empty() => format!(", fits in {}", text::bytes(l)),
+        Some(l) => format!(", does not fit in {}", text::bytes(l)),
+    };
+    let peak = text::bytes(lowered.memory.total());
+    let mut out = format!("\n  {entry}{dims}: {peak} at its peak{verdict}\n");
+    out += &parts(&lowered.memory);
+    for peak in &lowered.memory.temps {
+        let rows = mlc::alive_rows(peak, program.sources());
+        let _ = writeln!(out, "    alive at the peak{}:", on(&lowered.memory, peak.device));
+        out += &table(&rows);
     }
-}
-
-/// Bytes of a plan on each device: all arenas together, known before anything runs.
-pub fn peaks(plan: &Plan) -> BTreeMap<Device, u64> {
-    let mut peaks = BTreeMap::new();
-    for a in &plan.arenas {
-        *peaks.entry(a.device).or_insert(0) += a.bytes;
+    if let Some(r) = &lowered.recomputed {
+        let _ = writeln!(out, "    {}:", recomputed(r));
+        out += &table(&mlc::recomputed_rows(r, program.sources()));
     }
-    peaks
+    out
 }
 
-/// Bytes of one kind on all devices.
-pub fn of_kind(plan: &Plan, kind: ArenaKind) -> u64 {
-    plan.arenas.iter().filter(|a| a.kind == kind).map(|a| a.bytes).sum()
+/// `computed again instead of kept: 1.00 GiB less, about 12 ms more`.
+pub fn recomputed(r: &Recomputed) -> String {
+    let saved = text::bytes(r.before.saturating_sub(r.after));
+    format!("computed again in the backward: {saved} less, for about {} ms more", milliseconds(r.ns() / 1e6))
 }
 
-/// The error for a plan that does not fit, with what is alive at the peak.
-pub fn check(program: &Program, entry: &str, plan: &Plan, limit: Option<u64>) -> Result<(), Error> {
-    let Some(limit) = limit else { return Ok(()) };
-    let over: Vec<(Device, u64)> = peaks(plan).into_iter().filter(|p| p.1 > limit).collect();
-    let Some(&(device, bytes)) = over.first() else { return Ok(()) };
-    let title = format!(
-        "`{entry}` needs {} on {device}, more than the limit of {}",
-        text::bytes(bytes),
-        text::bytes(limit)
-    );
-    let mut d = Diagnostic::error("E0520", title);
-    let parts = [
-        (ArenaKind::State, "state (parameters, optimizer, buffers)"),
-        (ArenaKind::Const, "constants"),
-        (ArenaKind::Io, "inputs and results"),
-        (ArenaKind::Temp, "intermediate values"),
-        (ArenaKind::Scratch, "working memory of kernels"),
-    ];
-    for (kind, what) in parts {
-        let n = of_kind(plan, kind);
-        if n > 0 {
-            d = d.note(format!("{}: {what}", text::bytes(n)));
+fn milliseconds(ms: f64) -> String {
+    if ms < 10.0 { format!("{ms:.2}") } else { format!("{ms:.0}") }
+}
+
+fn parts(memory: &MemoryReport) -> String {
+    let mut rows = vec![];
+    for device in memory.devices() {
+        for p in memory.parts.iter().filter(|p| p.device == device && p.bytes > 0) {
+            let name = format!("{}{}", mlc::part_name(p.kind), on(memory, device));
+            rows.push(vec![text::bytes(p.bytes), name]);
         }
     }
-    for (span, name, bytes) in largest(plan) {
-        d = d.label(span, format!("{} for `{name}`", text::bytes(bytes)));
-    }
-    let hint = match of_kind(plan, ArenaKind::State) > limit {
-        true => "the parameters and their optimizer state alone are too large: make the model smaller",
-        false => "make the batch smaller, with `accumulate` to keep the update the same",
-    };
-    Err(Error::new(d.hint(hint), program.sources()))
+    indented(&text::table(&rows, &[true]))
 }
 
-/// The three largest intermediate values with a place in the source.
-fn largest(plan: &Plan) -> Vec<(mlc::diag::Span, String, u64)> {
-    let temps = plan.program.buffers.iter().filter(|b| b.role == mlc::ir::loops::Role::Temp);
-    let mut all: Vec<_> = temps
-        .filter(|b| !b.prov.span.is_none())
-        .map(|b| (b.prov.span, b.name.to_string(), b.bytes()))
-        .collect();
-    all.sort_by_key(|b| std::cmp::Reverse(b.2));
-    all.dedup_by_key(|b| b.0);
-    all.truncate(3);
-    all
+/// Names the device where there are several.
+fn on(memory: &MemoryReport, device: mlc::ir::Device) -> String {
+    if memory.devices().len() > 1 { format!(" on {device}") } else { String::new() }
+}
+
+fn table(rows: &[MemoryRow]) -> String {
+    let mut cells: Vec<Vec<String>> = vec![];
+    for r in rows.iter().take(MOST_ROWS) {
+        let count = if r.count > 1 { format!("{} x", r.count) } else { String::new() };
+        let until = match r.ms {
+            Some(ms) => format!("{} ms", milliseconds(ms)),
+            None => format!("kept for {}", r.kept_for),
+        };
+        let (name, scope, born) = (r.name.clone(), r.scope.clone(), format!("born {}", r.born));
+        cells.push(vec![text::bytes(r.bytes), count, name, scope, born, until]);
+    }
+    if rows.len() > MOST_ROWS {
+        let rest = rows[MOST_ROWS..].iter().map(|r| r.bytes).sum();
+        cells.push(vec![text::bytes(rest), String::new(), format!("in {} more", rows.len() - MOST_ROWS)]);
+    }
+    indented(&text::table(&cells, &[true, true]))
+}
+
+fn indented(table: &str) -> String {
+    table.lines().map(|l| format!("    {l}\n")).collect()
 }

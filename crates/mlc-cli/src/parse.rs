@@ -141,6 +141,7 @@ fn compiler_without_dims(a: &ModelArgs) -> Result<Compiler, Error> {
     if let Some(m) = &a.model {
         compiler = compiler.model(m);
     }
+    compiler = compiler.memory_limit(a.memory_limit.as_deref().map(size).transpose()?);
     match a.threads {
         Some(0) => {
             return Err(usage(

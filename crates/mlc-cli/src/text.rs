@@ -1,5 +1,7 @@
 //! Numbers and tables for people.
 
+pub use mlc::diag::bytes;
+
 /// `1,234,567`.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
@@ -11,25 +13,6 @@ pub fn count(n: u64) -> String {
         out.push(c);
     }
     out
-}
-
-/// `398 KiB`: three digits are enough to compare.
-pub fn bytes(n: u64) -> String {
-    let mut value = n as f64;
-    let mut unit = "B";
-    for next in ["KiB", "MiB", "GiB", "TiB"] {
-        if value < 1024.0 {
-            break;
-        }
-        value /= 1024.0;
-        unit = next;
-    }
-    match value {
-        _ if unit == "B" => format!("{n} B"),
-        v if v < 10.0 => format!("{v:.2} {unit}"),
-        v if v < 100.0 => format!("{v:.1} {unit}"),
-        v => format!("{v:.0} {unit}"),
-    }
 }
 
 /// `850 ms`, `12.3 s`, `4 min 10 s`, `2 h 5 min`.
@@ -96,10 +79,6 @@ mod tests {
     #[test]
     fn numbers_are_short() {
         assert_eq!([count(0), count(999), count(1000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!(
-            [bytes(0), bytes(1023), bytes(1024), bytes(407_080)],
-            ["0 B", "1023 B", "1.00 KiB", "398 KiB"]
-        );
         assert_eq!(
             [seconds(0.0004), seconds(0.25), seconds(1.0), seconds(250.0)],
             ["0 ms", "250 ms", "1.0 s", "4 min 10 s"]

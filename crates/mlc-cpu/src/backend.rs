@@ -212,9 +212,11 @@ impl CpuBackend {
         let form = self.form(kernel, &mut units);
         let mut generator = Generator::new(jit::isa(self.options.features)?, self.options.features);
         let mut out = String::new();
+        let mut head = |how: &dyn std::fmt::Display| out.push_str(&format!("; {}: {how}\n", kernel.name));
         match &form {
-            Form::Loop { form, .. } => out.push_str(&format!("; {}: {}\n", kernel.name, form.schedule)),
-            Form::Contract { parts, .. } => out.push_str(&format!("; {}: {parts}\n", kernel.name)),
+            Form::Loop { form, .. } => head(&form.schedule),
+            Form::Segments { forms, .. } => forms.iter().for_each(|(form, _)| head(&form.schedule)),
+            Form::Contract { parts, .. } => head(parts),
         }
         for unit in &units {
             out.push_str(&format!("; {}\n", unit.name));

@@ -355,7 +355,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry {
         code: "E0520",
         title: "a plan above the memory limit",
-        text: "The exact peak of the entry's plan is above `--memory-limit`. The notes list its parts, the labels the largest values that are alive. A smaller batch makes inputs and intermediate values smaller (`accumulate = k` keeps the update the same); parameters and optimizer state depend on the model alone.",
+        text: "The exact peak of the entry's plan is above `--memory-limit`, also where values of the forward are computed again in the backward instead of being kept. The notes list the parts of the peak, the values alive at it with the lines that compute them and read them last, and values that could not be overwritten because something reads them again; the labels show the largest. The hint names the largest batch whose plan fits: a smaller batch makes inputs and intermediate values smaller (`accumulate = k` keeps the update the same); parameters and optimizer state depend on the model alone. See docs/memory.md.",
     },
     Entry {
         code: "E0590",

@@ -10,8 +10,10 @@ mod diagnostic;
 mod io;
 mod render;
 mod source;
+mod units;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity};
 pub use io::io_reason;
 pub use render::{Style, render, render_all};
 pub use source::{SourceId, SourceMap, Span, Spanned};
+pub use units::bytes;

@@ -7,11 +7,13 @@
 //! - [`loops`]: the loop IR that kernels are written in, its verifier, text form and bit-exact interpreter.
 //! - [`testing`]: random typed graphs for property tests.
 //! - [`lower`]: each op's way from the graph to the loop IR.
+//! - [`mutate`]: deliberate mistakes for testing the tests.
 
 pub mod eval;
 pub mod graph;
 pub mod loops;
 pub mod lower;
+pub mod mutate;
 pub mod op;
 pub mod program;
 pub mod serial;

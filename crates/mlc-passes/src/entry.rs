@@ -9,7 +9,8 @@ use mlc_ir::loops::{Kernel, LoopProgram, Plan, Role};
 use mlc_ir::program::StateLayout;
 
 use crate::form_kernels::KernelNote;
-use crate::plan_memory::{MemoryReport, Planned, Scratch, plan_memory};
+use crate::plan_memory::{MemoryReport, Planned, Scratch, kind_name, plan_memory};
+use crate::remat::{self, Recomputed};
 use crate::{Decision, Decompose, Fusion, Pass, PassManager, Residuals, lower, order};
 
 /// An entry in its last form before code.
@@ -22,6 +23,8 @@ pub struct Lowered {
     pub kernels: Vec<KernelNote>,
     /// What was stored, folded, updated in place or copied, and why.
     pub decisions: Vec<Decision>,
+    /// What is computed twice to stay within a memory limit.
+    pub recomputed: Option<Recomputed>,
 }
 
 impl Lowered {
@@ -48,12 +51,42 @@ pub fn lower_entry_with(
     scratch: Scratch<'_>,
     fusion: Fusion,
 ) -> Result<Lowered, Diagnostics> {
+    lower_entry_within(graph, layout, scratch, fusion, None)
+}
+
+/// Lowers a bound graph so that no device needs more than `limit` bytes, if recomputing values can do that. The
+/// best plan found comes back even if it does not fit: ask [`MemoryReport::over`].
+///
+/// # Errors
+/// As [`lower_entry_with`].
+pub fn lower_entry_within(
+    graph: &Graph,
+    layout: &StateLayout,
+    scratch: Scratch<'_>,
+    fusion: Fusion,
+    limit: Option<u64>,
+) -> Result<Lowered, Diagnostics> {
     let mut graph = graph.clone();
     let passes: Vec<Box<dyn Pass>> = vec![Box::new(Decompose), Box::new(Residuals)];
-    let mut decisions = PassManager::new(passes).run(&mut graph)?.decisions;
-    let lowered = lower::lower(&graph, layout, fusion)?;
-    let mut program = lowered.program;
-    decisions.extend(lowered.decisions);
+    let of_graph = PassManager::new(passes).run(&mut graph)?.decisions;
+    let planned = |graph: &Graph| plan(graph, layout, scratch, fusion);
+    let mut lowered = planned(&graph)?;
+    if let Some(limit) = limit {
+        lowered = remat::fit(&graph, lowered, limit, &planned)?;
+    }
+    lowered.decisions.splice(0..0, of_graph);
+    Ok(lowered)
+}
+
+/// The plan of a decomposed graph.
+pub(crate) fn plan(
+    graph: &Graph,
+    layout: &StateLayout,
+    scratch: Scratch<'_>,
+    fusion: Fusion,
+) -> Result<Lowered, Diagnostics> {
+    let lowered = lower::lower(graph, layout, fusion)?;
+    let (mut program, mut decisions) = (lowered.program, lowered.decisions);
     order::order(&mut program);
     let Planned { plan, memory, decisions: more } = plan_memory(program, layout, scratch);
     decisions.extend(more);
@@ -64,7 +97,7 @@ pub fn lower_entry_with(
             return Err(Diagnostics(violations.into_iter().map(Diagnostic::from).collect()));
         }
     }
-    Ok(Lowered { plan, memory, kernels: lowered.kernels, decisions })
+    Ok(Lowered { plan, memory, kernels: lowered.kernels, decisions, recomputed: None })
 }
 
 /// A plan as text: arenas, then every buffer's place, then the calls.
@@ -74,7 +107,7 @@ pub fn plan_text(lowered: &Lowered) -> String {
     // Writing to a string cannot fail.
     let _ = writeln!(out, "plan @{} {{", program.name);
     for (i, a) in plan.arenas.iter().enumerate() {
-        let kind = crate::plan_memory::kind_name(a.kind);
+        let kind = kind_name(a.kind);
         let _ = writeln!(out, "  arena{i} = {kind} {}: {} bytes, align {}", a.device, a.bytes, a.align);
     }
     for (b, p) in program.buffers.iter().zip(&plan.places) {

@@ -1,61 +1,74 @@
 //! Order: puts the calls of a program into an order that needs less memory.
 //!
 //! List scheduling: of the calls that are ready, the one that frees most and allocates least; among equals the
-//! first. A call never overtakes one that is more than `WINDOW` places ahead in the canonical order, so the
-//! program stays recognisable and the search linear. The new order is kept only if its peak is lower.
+//! first. Every forward call, and any other that does not free memory, stays within `WINDOW` places of the first
+//! call that is still open, so that nothing is computed long before it is needed and a forward stays as it is
+//! written. A later call that frees memory runs as soon as it can: the update of a weight follows its gradient.
+//! The new order is kept only if its peak is lower.
 //!
-//! Input: a program whose calls are in a valid order. Every pair of calls that touch one buffer, at least one
-//! of them writing, keeps its order; so do the pairs in [`Call::after`].
+//! Input: a program whose calls are in a valid order. Output: the same calls, in an order in which every pair
+//! of calls that touch the same elements, at least one of them writing, is as before; so are the pairs in
+//! [`Call::after`]. Time O(n log n) in calls and arguments.
 
-use mlc_ir::loops::{Call, CallId, LoopProgram, Mode, Role};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
-/// How far a call may move ahead.
+use mlc_ir::loops::{BufferSlice, Call, CallId, LoopProgram, Mode, Phase, Role};
+
+use mlc_ir::mutate::{Mutation, on};
+
+use crate::plan_memory::live_peak;
+
+/// How far ahead of the first open call a call may run.
 const WINDOW: usize = 64;
 
 /// Reorders the calls; true if that lowered the peak of temporaries.
 pub fn order(program: &mut LoopProgram) -> bool {
-    let deps = dependencies(program);
-    let canonical: Vec<usize> = (0..program.calls.len()).collect();
-    let scheduled = schedule(program, &deps);
-    if peak(program, &scheduled) >= peak(program, &canonical) {
+    let order = Scheduler::new(program).run();
+    if order.iter().copied().eq(0..program.calls.len()) {
         return false;
     }
-    apply(program, &scheduled);
-    true
+    let before = live_peak(program);
+    let scheduled = reordered(&program.calls, &order);
+    let canonical = std::mem::replace(&mut program.calls, scheduled);
+    let lower = live_peak(program) < before;
+    if !lower {
+        program.calls = canonical;
+    }
+    lower
 }
 
-/// For each call: the calls that must come before it. Reads follow the last writes and writes follow the
-/// reads since, so that the edges are few.
+/// For each call: the calls that must come before it. Reads follow the writes they see, writes the reads and
+/// writes of what they replace; what a later write replaced is not looked at again, so that the edges are few.
 fn dependencies(program: &LoopProgram) -> Vec<Vec<usize>> {
     #[derive(Default, Clone)]
     struct Touched {
-        writers: Vec<usize>,
-        readers: Vec<usize>,
+        writers: Vec<(usize, BufferSlice)>,
+        readers: Vec<(usize, BufferSlice)>,
     }
+    let overlaps =
+        |a: &BufferSlice, b: &BufferSlice| a.offset < b.offset + b.len && b.offset < a.offset + a.len;
+    let covers =
+        |a: &BufferSlice, b: &BufferSlice| a.offset <= b.offset && b.offset + b.len <= a.offset + a.len;
     let mut touched = vec![Touched::default(); program.buffers.len()];
     let mut deps = Vec::with_capacity(program.calls.len());
     for (i, call) in program.calls.iter().enumerate() {
         let mut before: Vec<usize> = call.after.iter().map(|c| c.ix()).collect();
-        let kernel = program.kernel_of(call);
-        let args = || call.args.iter().zip(&kernel.args);
+        let args = || call.args.iter().zip(&program.kernel_of(call).args);
         for (slice, arg) in args() {
             let t = &touched[slice.buffer.ix()];
-            before.extend(&t.writers);
-            if arg.mode != Mode::Read {
-                before.extend(&t.readers);
-            }
+            let readers =
+                t.readers.iter().filter(|_| arg.mode != Mode::Read && !on(Mutation::WriteBeforeRead));
+            before.extend(t.writers.iter().chain(readers).filter(|(_, s)| overlaps(s, slice)).map(|t| t.0));
         }
         for (slice, arg) in args() {
             let t = &mut touched[slice.buffer.ix()];
             if arg.mode == Mode::Read {
-                t.readers.push(i);
+                t.readers.push((i, *slice));
             } else {
-                let whole = slice.len == program.buffers[slice.buffer.ix()].len;
-                if whole {
-                    t.writers.clear();
-                    t.readers.clear();
-                }
-                t.writers.push(i);
+                t.writers.retain(|(_, s)| !covers(slice, s));
+                t.readers.retain(|(_, s)| !covers(slice, s));
+                t.writers.push((i, *slice));
             }
         }
         before.sort_unstable();
@@ -66,103 +79,142 @@ fn dependencies(program: &LoopProgram) -> Vec<Vec<usize>> {
     deps
 }
 
-/// Which temporaries each call touches, and how often each is touched in all.
-struct Use {
-    of_call: Vec<Vec<usize>>,
-    total: Vec<usize>,
+struct Scheduler<'p> {
+    program: &'p LoopProgram,
+    /// The temporaries each call touches, each once.
+    temps: Vec<Vec<usize>>,
+    /// For each buffer: the calls that touch it, and how many of them are still open.
+    users: Vec<Vec<usize>>,
+    left: Vec<usize>,
+    successors: Vec<Vec<usize>>,
+    /// Calls that must still run before each call.
+    waiting: Vec<usize>,
+    /// Bytes that running the call now would free, less those it would allocate.
+    gain: Vec<i128>,
+    done: Vec<bool>,
+    /// Every call before this one is done.
+    first_open: usize,
+    /// Ready calls that may run, by gain. An entry whose gain is not the call's any more is void.
+    eligible: BinaryHeap<(i128, Reverse<usize>)>,
+    /// Ready calls that are too far ahead.
+    ahead: BinaryHeap<Reverse<usize>>,
 }
 
-fn uses(program: &LoopProgram) -> Use {
-    let mut total = vec![0; program.buffers.len()];
-    let of_call = program
-        .calls
-        .iter()
-        .map(|call| {
-            let mut temps: Vec<usize> = call.args.iter().map(|s| s.buffer.ix()).collect();
-            temps.retain(|&b| program.buffers[b].role == Role::Temp);
-            temps.sort_unstable();
-            temps.dedup();
-            temps.iter().for_each(|&b| total[b] += 1);
-            temps
-        })
-        .collect();
-    Use { of_call, total }
-}
-
-fn schedule(program: &LoopProgram, deps: &[Vec<usize>]) -> Vec<usize> {
-    let n = program.calls.len();
-    let Use { of_call, total } = uses(program);
-    let mut left = total.clone();
-    let mut waiting: Vec<usize> = deps.iter().map(Vec::len).collect();
-    let mut successors = vec![vec![]; n];
-    for (i, before) in deps.iter().enumerate() {
-        before.iter().for_each(|&b| successors[b].push(i));
-    }
-    let mut ready: std::collections::BTreeSet<usize> = (0..n).filter(|&i| waiting[i] == 0).collect();
-    let mut first_open = 0;
-    let mut done = vec![false; n];
-    let mut out = Vec::with_capacity(n);
-    while !ready.is_empty() {
-        while first_open < n && done[first_open] {
-            first_open += 1;
+impl Scheduler<'_> {
+    fn new(program: &LoopProgram) -> Scheduler<'_> {
+        let n = program.calls.len();
+        let mut users = vec![vec![]; program.buffers.len()];
+        let mut temps = Vec::with_capacity(n);
+        for (i, call) in program.calls.iter().enumerate() {
+            let mut of: Vec<usize> = call.args.iter().map(|s| s.buffer.ix()).collect();
+            of.retain(|&b| program.buffers[b].role == Role::Temp);
+            of.sort_unstable();
+            of.dedup();
+            of.iter().for_each(|&b| users[b].push(i));
+            temps.push(of);
         }
-        let gain = |i: usize| -> i128 {
-            of_call[i]
-                .iter()
-                .map(|&b| {
-                    let bytes = i128::from(program.buffers[b].bytes());
-                    let allocated = if left[b] == total[b] { bytes } else { 0 };
-                    let freed = if left[b] == 1 { bytes } else { 0 };
-                    freed - allocated
-                })
-                .sum()
-        };
-        let near = ready.iter().copied().take_while(|&i| i <= first_open + WINDOW);
-        let Some(next) = near.map(|i| (gain(i), std::cmp::Reverse(i))).max() else { break };
-        let next = next.1.0;
-        ready.remove(&next);
-        done[next] = true;
-        out.push(next);
-        of_call[next].iter().for_each(|&b| left[b] -= 1);
-        for &s in &successors[next] {
-            waiting[s] -= 1;
-            if waiting[s] == 0 {
-                ready.insert(s);
+        let deps = dependencies(program);
+        let mut successors = vec![vec![]; n];
+        for (i, before) in deps.iter().enumerate() {
+            before.iter().for_each(|&b| successors[b].push(i));
+        }
+        let bytes = |b: usize| i128::from(program.buffers[b].bytes());
+        // A buffer that one call alone touches is allocated and freed at once.
+        let allocates =
+            |of: &Vec<usize>| of.iter().filter(|&&b| users[b].len() > 1).map(|&b| bytes(b)).sum::<i128>();
+        let gain = temps.iter().map(|of| -allocates(of)).collect();
+        let left = users.iter().map(Vec::len).collect();
+        Scheduler {
+            program,
+            temps,
+            left,
+            users,
+            successors,
+            waiting: deps.iter().map(Vec::len).collect(),
+            gain,
+            done: vec![false; n],
+            first_open: 0,
+            eligible: BinaryHeap::new(),
+            ahead: BinaryHeap::new(),
+        }
+    }
+
+    fn run(mut self) -> Vec<usize> {
+        let n = self.program.calls.len();
+        let mut order = Vec::with_capacity(n);
+        (0..n).filter(|&i| self.waiting[i] == 0).collect::<Vec<_>>().into_iter().for_each(|i| self.offer(i));
+        while let Some((gain, Reverse(i))) = self.eligible.pop() {
+            if self.done[i] || gain != self.gain[i] {
+                continue;
+            }
+            order.push(i);
+            self.finish(i);
+        }
+        debug_assert_eq!(order.len(), n, "the first open call is always eligible");
+        order
+    }
+
+    /// Makes a ready call a candidate, now or when it is near enough.
+    fn offer(&mut self, i: usize) {
+        let bound = self.program.calls[i].prov.phase == Phase::Forward || self.gain[i] <= 0;
+        if bound && i > self.first_open + WINDOW {
+            self.ahead.push(Reverse(i));
+        } else {
+            self.eligible.push((self.gain[i], Reverse(i)));
+        }
+    }
+
+    fn finish(&mut self, i: usize) {
+        self.done[i] = true;
+        for b in std::mem::take(&mut self.temps[i]) {
+            let bytes = i128::from(self.program.buffers[b].bytes());
+            let first = self.left[b] == self.users[b].len();
+            self.left[b] -= 1;
+            let last = self.left[b] == 1;
+            if !first && !last {
+                continue;
+            }
+            // Once a buffer is there, its other users do not allocate it; the last one frees it.
+            let gained = bytes * (i128::from(first) + i128::from(last));
+            for u in 0..self.users[b].len() {
+                let user = self.users[b][u];
+                if !self.done[user] {
+                    self.gain[user] += gained;
+                    if self.waiting[user] == 0 {
+                        self.offer(user);
+                    }
+                }
+            }
+        }
+        for s in std::mem::take(&mut self.successors[i]) {
+            self.waiting[s] -= 1;
+            if self.waiting[s] == 0 {
+                self.offer(s);
+            }
+        }
+        while self.first_open < self.done.len() && self.done[self.first_open] {
+            self.first_open += 1;
+        }
+        while let Some(&Reverse(next)) = self.ahead.peek()
+            && next <= self.first_open + WINDOW
+        {
+            self.ahead.pop();
+            if !self.done[next] {
+                self.eligible.push((self.gain[next], Reverse(next)));
             }
         }
     }
-    out
 }
 
-/// The most bytes of temporaries alive at once.
-fn peak(program: &LoopProgram, order: &[usize]) -> u64 {
-    let Use { of_call, total } = uses(program);
-    let mut left = total.clone();
-    let (mut live, mut peak) = (0u64, 0u64);
-    for &i in order {
-        for &b in of_call[i].iter().filter(|&&b| left[b] == total[b]) {
-            live = live.saturating_add(program.buffers[b].bytes());
-        }
-        peak = peak.max(live);
-        for &b in &of_call[i] {
-            left[b] -= 1;
-            if left[b] == 0 {
-                live = live.saturating_sub(program.buffers[b].bytes());
-            }
-        }
-    }
-    peak
-}
-
-fn apply(program: &mut LoopProgram, order: &[usize]) {
+fn reordered(calls: &[Call], order: &[usize]) -> Vec<Call> {
     let mut new = vec![CallId(0); order.len()];
     for (at, &i) in order.iter().enumerate() {
         new[i] = CallId(at as u32);
     }
-    let mut calls: Vec<Call> = order.iter().map(|&i| program.calls[i].clone()).collect();
+    let mut calls: Vec<Call> = order.iter().map(|&i| calls[i].clone()).collect();
     for call in &mut calls {
         call.after.iter_mut().for_each(|c| *c = new[c.ix()]);
         call.after.sort();
     }
-    program.calls = calls;
+    calls
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use mlc_diag::{Diagnostic, Diagnostics};
 use mlc_ir::graph::Graph;
-use mlc_ir::loops::{ArenaKind, BufferId, Call, Plan, Role};
-use mlc_ir::program::Entry;
+use mlc_ir::loops::{Arena, ArenaKind, BufferId, Call, Plan, Role};
+use mlc_ir::program::{Entry, StateLayout};
 use mlc_ir::{Binding, DType, Device, Symbol};
 use mlc_passes::pipeline::{Options, pipeline};
 use mlc_passes::plan_memory::MemoryReport;
+use mlc_passes::remat::Recomputed;
 use mlc_passes::{Decision, Lowered, PassManager};
 use mlc_runtime::exec::Backend;
 use mlc_runtime::exec::Executable;
@@ -43,8 +44,10 @@ pub struct BoundEntry {
     pub plan: Arc<Plan>,
     /// Empty for an entry of an artifact.
     text: String,
-    /// Peak memory by part, and the lines alive at it. Empty for an entry of an artifact.
+    /// Peak memory by part, and the lines alive at it, which an artifact does not hold.
     pub memory: MemoryReport,
+    /// What is computed twice to stay within the memory limit.
+    pub recomputed: Option<Recomputed>,
     pub executable: Arc<dyn Executable>,
     /// Why things were fused, copied or placed as they are. Empty for an entry of an artifact.
     pub decisions: Vec<Decision>,
@@ -57,6 +60,10 @@ impl BoundEntry {
         binding: &Binding,
     ) -> Result<BoundEntry, Diagnostics> {
         let (graph, mut lowered) = lower(program, entry, binding)?;
+        let recomputed = lowered.recomputed.as_ref();
+        if let Some(u) = program.unfit(&entry.name, binding, &lowered.plan, &lowered.memory, recomputed) {
+            return Err(u.diagnostic(program.sources()).into());
+        }
         let decisions = std::mem::take(&mut lowered.decisions);
         let text = mlc_passes::plan_text(&lowered);
         let plan = Arc::new(lowered.plan);
@@ -68,6 +75,7 @@ impl BoundEntry {
             outputs: outputs(&graph, &plan)?,
             plan,
             memory: lowered.memory,
+            recomputed: lowered.recomputed,
             text,
             executable,
             decisions,
@@ -77,13 +85,18 @@ impl BoundEntry {
     /// An entry of an artifact, made runnable.
     pub(crate) fn of_record(program: &Program, record: &BoundRecord) -> Result<BoundEntry, Diagnostics> {
         let plan = for_threads(&record.plan, program);
+        let memory = MemoryReport::of_arenas(&plan);
+        if let Some(u) = program.unfit(&record.entry, &record.binding, &plan, &memory, None) {
+            return Err(u.diagnostic(program.sources()).into());
+        }
         Ok(BoundEntry {
             name: record.entry.clone(),
             binding: record.binding.clone(),
             inputs: record.inputs.clone(),
             outputs: record.outputs.clone(),
             text: String::new(),
-            memory: MemoryReport::default(),
+            memory,
+            recomputed: None,
             executable: program.backend().compile(plan.clone())?,
             plan,
             decisions: vec![],
@@ -104,6 +117,13 @@ fn for_threads(plan: &Arc<Plan>, program: &Program) -> Arc<Plan> {
         return plan.clone();
     }
     let mut plan = Plan::clone(plan);
+    for (call, _) in p.calls.iter().zip(&needs).filter(|(_, n)| **n > 0) {
+        let Some(device) = call.args.first().map(|s| p.buffer(s.buffer).device) else { continue };
+        if !plan.arenas.iter().any(|a| a.kind == ArenaKind::Scratch && a.device == device) {
+            let align = StateLayout::ALIGN as u32;
+            plan.arenas.push(Arena { device, kind: ArenaKind::Scratch, bytes: 0, align });
+        }
+    }
     for arena in plan.arenas.iter_mut().filter(|a| a.kind == ArenaKind::Scratch) {
         let here = |c: &Call| c.args.first().is_some_and(|s| p.buffer(s.buffer).device == arena.device);
         let largest = p.calls.iter().zip(&needs).filter(|(c, _)| here(c)).map(|(_, n)| *n).max();
@@ -122,8 +142,8 @@ pub(crate) fn lower(
     let mut graph = entry.graph.clone();
     let mut decisions = passes(program, binding).run(&mut graph)?.decisions;
     let scratch = |k: &mlc_ir::loops::Kernel| program.backend().scratch_bytes(k);
-    let mut lowered =
-        mlc_passes::lower_entry_with(&graph, program.layout(), &scratch, program.options().fusion)?;
+    let (limit, fusion) = (program.memory_limit(), program.options().fusion);
+    let mut lowered = mlc_passes::lower_entry_within(&graph, program.layout(), &scratch, fusion, limit)?;
     decisions.append(&mut lowered.decisions);
     lowered.decisions = decisions;
     Ok((graph, lowered))

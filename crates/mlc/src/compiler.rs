@@ -27,6 +27,7 @@ pub struct Compiler {
     pub(crate) model: Option<String>,
     pub(crate) tests: bool,
     pub(crate) strict: bool,
+    pub(crate) memory_limit: Option<u64>,
     pub(crate) threads: Option<usize>,
     pub(crate) fusion: Fusion,
 }
@@ -80,6 +81,13 @@ impl Compiler {
     /// Computes contractions in one fixed order: the same bits on every machine.
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
+        self
+    }
+
+    /// Bytes that a plan may need on each device. A plan that would need more computes values again instead of
+    /// keeping them; an entry that still does not fit is an error when it is bound.
+    pub fn memory_limit(mut self, bytes: Option<u64>) -> Self {
+        self.memory_limit = bytes;
         self
     }
 
@@ -306,7 +314,8 @@ impl Program {
         self.bind_entry(name, binding).map_err(|ds| self.error(ds))
     }
 
-    /// The plan of an entry for these dims, without machine code.
+    /// The plan of an entry for these dims, without machine code. Under a memory limit the best plan found, which
+    /// may still be over it: [`Program::unfit`] says so and what would help.
     ///
     /// # Errors
     /// As [`Program::bind`]; a program from an artifact has no graphs to lower.
@@ -314,6 +323,11 @@ impl Program {
         let lowered =
             self.source_entry(name).map_err(Diagnostics::from).and_then(|e| lower(self, e, binding));
         lowered.map(|l| l.1).map_err(|ds| self.error(ds))
+    }
+
+    /// Bytes that a plan may need on each device.
+    pub fn memory_limit(&self) -> Option<u64> {
+        self.0.options.memory_limit
     }
 
     /// The dims given to the compiler.

@@ -101,6 +101,13 @@ impl Session {
         &self.program
     }
 
+    /// Bytes of tensors and working memory that the session holds: the state, and what the plans of the entries
+    /// used so far say.
+    pub fn bytes(&self) -> u64 {
+        let own = self.running.iter().map(|r| r.session.bytes() + r.bound.executable.bytes());
+        self.state.bytes() + own.sum::<u64>()
+    }
+
     /// Loads parameters and buffers by PyTorch's names. Returns notes on conversions.
     ///
     /// # Errors

@@ -6,11 +6,13 @@ mod bench;
 mod docs;
 mod functions;
 mod fuzz;
+mod mutate;
 
 const HELP: &str = "\
 cargo xtask bench ...         speed, beside PyTorch and JAX with --peers; says more with --help
 cargo xtask docs              rewrite docs/ops.md and docs/errors.md from the code
 cargo xtask functions [NAME]  check f32 function expansions on all 2^32 inputs (a minute or two each)
+cargo xtask mutate [NAME]     deliberate mistakes, one after another: do the tests notice?
 cargo xtask fuzz [FROM [N]]   random programs through all evaluators, from a seed, without end unless N is given
 ";
 
@@ -22,6 +24,8 @@ fn main() -> ExitCode {
         ["docs"] => docs::write(),
         ["functions"] => functions::check(None),
         ["functions", name] => functions::check(Some(name)),
+        ["mutate"] => mutate::run(None),
+        ["mutate", name] => mutate::run(Some(name)),
         ["fuzz"] => fuzz::run(0, u64::MAX),
         ["fuzz", from] => from.parse().map_or_else(|_| usage(), |from| fuzz::run(from, u64::MAX)),
         ["fuzz", from, n] => match (from.parse(), n.parse()) {

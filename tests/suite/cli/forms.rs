@@ -107,7 +107,9 @@ fn check_reports_and_works_without_data() {
         "44 samples",
         "transfers: none",
         "optimizer state",
-        "train.step, peak",
+        "train.step, batch=",
+        "alive at the peak",
+        "born net.mlg:",
     ] {
         assert!(done.out.contains(part), "`{part}` is missing:\n{}", done.out);
     }

@@ -14,7 +14,7 @@ use super::call;
 use crate::args::{CompileArgs, ModelArgs};
 use crate::entries::{self, train_of};
 use crate::show::{Show, err, out};
-use crate::{exit, interrupt, memory, parse, sizes, text};
+use crate::{exit, interrupt, parse, sizes, text};
 
 /// Is the file an artifact, by its name or by its first bytes?
 pub fn is_one(path: &Path) -> bool {
@@ -56,7 +56,6 @@ fn fixed(option: &str) -> Error {
 /// Compiles the chosen entries for all their sizes into a file.
 pub fn write(a: &CompileArgs, path: &Path, show: &Show) -> Result<u8, Error> {
     preflight(a, path)?;
-    let limit = a.model.memory_limit.as_deref().map(parse::size).transpose()?;
     let choices = parse::combinations(&a.model.dims)?;
     let program = super::compiled(&a.model.file, parse::compiler_of_artifact(&a.model)?, show)?;
     let names = entries::for_compile(&program, a.entry.as_deref())?;
@@ -70,9 +69,6 @@ pub fn write(a: &CompileArgs, path: &Path, show: &Show) -> Result<u8, Error> {
             Some(_) => choices.iter().try_for_each(|c| artifact.train_entry(&entry.name, &load, c))?,
             None => method(&mut artifact, &program, entry, &choices, a.entry.is_some())?,
         }
-    }
-    for b in artifact.bound() {
-        memory::check(&program, &b.name, &b.plan, limit)?;
     }
     if let Some(weights) = &a.weights {
         let mut session = program.session(Seed(a.model.seed.unwrap_or(0)))?;
@@ -143,7 +139,7 @@ fn table(artifact: &ArtifactBuilder) -> String {
             dims.join(" "),
             text::plural(b.plan.program.calls.len() as u64, "call"),
             text::plural(b.plan.program.kernels.len() as u64, "kernel"),
-            format!("{} peak", text::bytes(memory::peaks(&b.plan).values().sum())),
+            format!("{} peak", text::bytes(b.memory.total())),
         ]
     };
     let rows: Vec<_> = artifact.bound().iter().map(row).collect();

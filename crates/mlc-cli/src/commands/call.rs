@@ -13,7 +13,7 @@ use super::run::{cache, located, refuse_training};
 use crate::args::RunArgs;
 use crate::progress::Progress;
 use crate::show::{Show, out};
-use crate::{inputs, memory, parse, summary};
+use crate::{inputs, summary};
 
 pub fn run(a: &RunArgs, program: &Program, name: &str, show: &Show) -> Result<u8, Error> {
     refuse_training(a, &format!("for `{name}`"))?;
@@ -30,9 +30,6 @@ pub fn run(a: &RunArgs, program: &Program, name: &str, show: &Show) -> Result<u8
     let mut session = program.session(Seed(seed(a, program)))?;
     state(a, program, &mut session, show)?;
     let binding = program.binding_of(name, &fed.tensors, &fed.dims)?;
-    if let Some(limit) = a.model.memory_limit.as_deref().map(parse::size).transpose()? {
-        memory::check(program, name, &*memory::plan(program, name, &binding)?, Some(limit))?;
-    }
     let results = session.call_with_dims(name, &fed.tensors, &fed.dims)?;
     let named: Vec<_> = results.iter().collect();
     match &a.output {

@@ -16,10 +16,9 @@ use mlc::{Error, Program, params};
 use crate::args::CheckArgs;
 use crate::show::{Show, out};
 use crate::sizes::{self, Opened};
-use crate::{exit, memory, parse, text};
+use crate::{exit, memory, text};
 
 pub fn run(a: &CheckArgs, show: &Show) -> Result<u8, Error> {
-    let limit = a.model.memory_limit.as_deref().map(parse::size).transpose()?;
     let program = super::program(&a.model, show)?;
     let entries: Vec<&Entry> = program.ir().entries.iter().filter(|e| !hidden(e)).collect();
     sizes::check_options(&program, &entries)?;
@@ -33,7 +32,7 @@ pub fn run(a: &CheckArgs, show: &Show) -> Result<u8, Error> {
     signatures(&program, &entries, &mut report);
     data.report(&program, &mut report);
     transfers(&program, &entries, &mut report)?;
-    let mut errors = memory_report(&program, &entries, &data, limit, &mut report);
+    let mut errors = memory_report(&program, &entries, &data, &mut report);
     errors.sort();
     out(&report);
     match errors.is_empty() {
@@ -205,13 +204,7 @@ fn transfers(program: &Program, entries: &[&Entry], report: &mut String) -> Resu
     Ok(())
 }
 
-fn memory_report(
-    program: &Program,
-    entries: &[&Entry],
-    data: &Data,
-    limit: Option<u64>,
-    report: &mut String,
-) -> Diagnostics {
+fn memory_report(program: &Program, entries: &[&Entry], data: &Data, report: &mut String) -> Diagnostics {
     *report += "\nmemory\n";
     let mut kinds: BTreeMap<(u8, &str), u64> = BTreeMap::new();
     for s in &program.ir().states {
@@ -219,10 +212,9 @@ fn memory_report(
             s.ty.bound_shape().map_or(0, |d| (d.iter().product::<usize>() * s.ty.dtype.size()) as u64);
         *kinds.entry(kind_name(&s.kind)).or_default() += bytes;
     }
-    let mut rows: Vec<Vec<String>> = kinds
-        .iter()
-        .map(|((_, kind), n)| vec![(*kind).to_string(), text::bytes(*n), String::new()])
-        .collect();
+    let rows: Vec<Vec<String>> =
+        kinds.iter().map(|((_, kind), n)| vec![(*kind).to_string(), text::bytes(*n)]).collect();
+    *report += &text::table(&rows, &[false, true]);
     let mut errors = Diagnostics::new();
     for e in entries {
         let binding = sizes::known(program, e, data.of(program, e));
@@ -233,34 +225,18 @@ fn memory_report(
                 errors.extend(e.diagnostics);
             }
             let dims: Vec<String> = open.iter().map(|d| format!("--dim {d}=N")).collect();
-            rows.push(vec![
-                format!("{}, peak", e.name),
-                "?".into(),
-                format!("depends on dims: give {}", dims.join(" ")),
-            ]);
+            let _ = writeln!(report, "\n  {}: depends on dims, give {}", e.name, dims.join(" "));
             continue;
         }
-        let plan = match program.lower(&e.name, &binding) {
-            Ok(lowered) => lowered.plan,
-            // What only these sizes show: a check that fails for the batch of the data.
-            Err(error) => {
-                errors.extend(error.diagnostics);
-                continue;
+        match memory::plan(program, &e.name, &binding) {
+            Ok((lowered, unfit)) => {
+                *report += &memory::block(program, &e.name, &binding, &lowered);
+                errors.extend(unfit.into_iter().flat_map(|e| e.diagnostics));
             }
-        };
-        let dims: Vec<String> = binding.iter().map(|(n, v)| format!("{n}={v}")).collect();
-        let peak: u64 = memory::peaks(&plan).values().sum();
-        let note = match limit {
-            None => dims.join(" "),
-            Some(l) if memory::peaks(&plan).values().all(|p| *p <= l) => format!("{}  fits", dims.join(" ")),
-            Some(_) => format!("{}  does not fit", dims.join(" ")),
-        };
-        rows.push(vec![format!("{}, peak", e.name), text::bytes(peak), note.trim().to_string()]);
-        if let Err(error) = memory::check(program, &e.name, &plan, limit) {
-            errors.extend(error.diagnostics);
+            // What only these sizes show: a check that fails for the batch of the data.
+            Err(error) => errors.extend(error.diagnostics),
         }
     }
-    *report += &text::table(&rows, &[false, true, false]);
     errors
 }
 

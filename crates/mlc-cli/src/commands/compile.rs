@@ -33,13 +33,12 @@ pub fn run(a: &CompileArgs, show: &Show) -> Result<u8, Error> {
     if !kinds.is_empty() && kinds.iter().all(|k| !k.of_entry()) {
         return syntax_trees(a, &kinds);
     }
-    let limit = a.model.memory_limit.as_deref().map(parse::size).transpose()?;
     let program = super::program(&a.model, show)?;
     let names = entries::for_compile(&program, a.entry.as_deref())?;
     let chosen: Vec<&Entry> = names.iter().map(|n| program.entry(n)).collect::<Result<_, _>>()?;
     sizes::check_options(&program, &chosen)?;
     if kinds.is_empty() {
-        return summary(&program, &chosen, a.entry.is_some(), limit);
+        return summary(&program, &chosen, a.entry.is_some());
     }
     for kind in kinds {
         emit(&program, &a.model, kind, &chosen)?;
@@ -81,9 +80,9 @@ fn emit(program: &Program, a: &ModelArgs, kind: EmitKind, chosen: &[&Entry]) -> 
 }
 
 /// Compiles what has dims, and says what that gave.
-fn summary(program: &Program, chosen: &[&Entry], named: bool, limit: Option<u64>) -> Result<u8, Error> {
+fn summary(program: &Program, chosen: &[&Entry], named: bool) -> Result<u8, Error> {
     let mut rows = vec![];
-    let mut skipped = String::new();
+    let mut notes = String::new();
     for entry in chosen {
         let binding = match sizes::all(program, entry, None) {
             Ok(binding) => binding,
@@ -91,13 +90,12 @@ fn summary(program: &Program, chosen: &[&Entry], named: bool, limit: Option<u64>
             Err(_) => {
                 let open = sizes::open_dims(entry, &sizes::known(program, entry, None));
                 let options: Vec<String> = open.iter().map(|d| format!("--dim {d}=N")).collect();
-                let _ = writeln!(skipped, "skipped {}: give {} to compile it", entry.name, options.join(" "));
+                let _ = writeln!(notes, "skipped {}: give {} to compile it", entry.name, options.join(" "));
                 continue;
             }
         };
         let start = std::time::Instant::now();
         let bound = program.bind(&entry.name, &binding)?;
-        memory::check(program, &entry.name, &bound.plan, limit)?;
         let stats = bound.executable.stats();
         let dims: Vec<String> = binding.iter().map(|(n, v)| format!("{n}={v}")).collect();
         rows.push(vec![
@@ -106,11 +104,14 @@ fn summary(program: &Program, chosen: &[&Entry], named: bool, limit: Option<u64>
             text::plural(bound.plan.program.calls.len() as u64, "call"),
             text::plural(bound.plan.program.kernels.len() as u64, "kernel"),
             format!("{} of code", text::bytes(stats.code_bytes as u64)),
-            format!("{} peak", text::bytes(memory::peaks(&bound.plan).values().sum())),
+            format!("{} peak", text::bytes(bound.memory.total())),
             format!("{:.1} ms", start.elapsed().as_secs_f64() * 1e3),
         ]);
+        if let Some(r) = &bound.recomputed {
+            let _ = writeln!(notes, "{}: {}", entry.name, memory::recomputed(r));
+        }
     }
     out(&text::table(&rows, &[false, false, true, true, true, true, true]));
-    err(&skipped);
+    err(&notes);
     Ok(exit::OK)
 }

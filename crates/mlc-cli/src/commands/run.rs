@@ -15,7 +15,7 @@ use crate::args::RunArgs;
 use crate::entries::{Job, job, train_of};
 use crate::progress::Progress;
 use crate::show::{Show, err, out};
-use crate::{exit, inputs, interrupt, parse, sizes, summary};
+use crate::{exit, inputs, interrupt, memory, parse, sizes, summary};
 
 pub fn run(a: &RunArgs, show: &Show) -> Result<u8, Error> {
     preflight(a)?;
@@ -42,9 +42,6 @@ fn preflight(a: &RunArgs) -> Result<(), Error> {
             let title = format!("`{option}`: there is no folder `{}`", folder.display());
             return Err(Error::plain(Diagnostic::error("E0712", title).hint("make it first")));
         }
-    }
-    if a.model.memory_limit.is_some() {
-        parse::size(a.model.memory_limit.as_deref().unwrap_or_default())?;
     }
     if a.every == Some(0) {
         return Err(parse::usage(
@@ -147,13 +144,18 @@ fn train(a: &RunArgs, program: &Program, block: usize, show: &Show) -> Result<u8
     Ok(exit::INTERRUPTED)
 }
 
+/// All that is known not to fit, before anything runs; says what is computed again to make it fit.
 fn check_memory(a: &RunArgs, program: &Program, block: usize) -> Result<(), Error> {
-    let Some(limit) = a.model.memory_limit.as_deref().map(parse::size).transpose()? else { return Ok(()) };
+    if program.memory_limit().is_none() {
+        return Ok(());
+    }
     for entry in of_block(program, block) {
         let binding = sizes::known(program, entry, None);
         if sizes::open_dims(entry, &binding).is_empty() {
-            let plan = crate::memory::plan(program, &entry.name, &binding)?;
-            crate::memory::check(program, &entry.name, &plan, Some(limit))?;
+            let bound = program.bind(&entry.name, &binding)?;
+            if let (Some(r), false) = (&bound.recomputed, a.quiet) {
+                err(&format!("{}: {}\n", entry.name, memory::recomputed(r)));
+            }
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use mlc::{Error, Program, Results, Seed, Session};
 use super::gradcheck;
 use crate::args::TestArgs;
 use crate::show::{Show, out};
-use crate::{exit, memory, parse, sizes, text};
+use crate::{exit, parse, sizes, text};
 
 pub fn run(a: &TestArgs, show: &Show) -> Result<u8, Error> {
     let compiler = parse::compiler(&a.model)?.tests(true);
@@ -162,13 +162,13 @@ fn figure_of(
         }
         binding.insert(open, 1);
     }
-    let plan = program.lower(&name, &binding)?.plan;
+    let lowered = program.lower(&name, &binding)?;
     let (value, shown) = match figure {
         PlanFigure::Kernels => {
-            (plan.program.calls.len() as u64, text::count(plan.program.calls.len() as u64))
+            (lowered.program().calls.len() as u64, text::count(lowered.program().calls.len() as u64))
         }
         PlanFigure::PeakBytes => {
-            let peak = memory::peaks(&plan).values().sum();
+            let peak = lowered.memory.total();
             (peak, text::bytes(peak))
         }
     };

@@ -5,6 +5,7 @@ use cranelift::codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift::codegen::ir::{InstBuilder, Value, types};
 use mlc_ir::DType;
 use mlc_ir::loops::{Lit, Prim};
+use mlc_ir::mutate::{Mutation, on};
 
 use super::Emit;
 use super::value::{LANES, Val, has_vec, is_wide, reg};
@@ -98,6 +99,7 @@ impl Emit<'_, '_> {
             Prim::Fma => self.b.ins().fma(v[0], v[1], v[2]),
             Prim::Neg => self.b.ins().fneg(v[0]),
             Prim::Abs => self.b.ins().fabs(v[0]),
+            Prim::Max if on(Mutation::SwapMax) => self.float_select(FloatCC::GreaterThan, v[1], v[0]),
             Prim::Max => self.float_select(FloatCC::GreaterThan, v[0], v[1]),
             Prim::Min => self.float_select(FloatCC::LessThan, v[0], v[1]),
             Prim::Sqrt => self.b.ins().sqrt(v[0]),
@@ -106,6 +108,7 @@ impl Emit<'_, '_> {
             Prim::Eq => self.b.ins().fcmp(FloatCC::Equal, v[0], v[1]),
             Prim::Ne => self.b.ins().fcmp(FloatCC::NotEqual, v[0], v[1]),
             Prim::Lt => self.b.ins().fcmp(FloatCC::LessThan, v[0], v[1]),
+            Prim::Le if on(Mutation::LessForLessEqual) => self.b.ins().fcmp(FloatCC::LessThan, v[0], v[1]),
             Prim::Le => self.b.ins().fcmp(FloatCC::LessThanOrEqual, v[0], v[1]),
             // L1 keeps integer primitives from floats.
             _ => v[0],

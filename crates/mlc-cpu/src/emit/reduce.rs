@@ -6,6 +6,7 @@ use cranelift::codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift::codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 use mlc_ir::DType;
 use mlc_ir::loops::{ExprId, Lit, RedOp};
+use mlc_ir::mutate::{Mutation, on};
 
 use super::domain::{Bounds, Walk};
 use super::tiles::Sink;
@@ -134,7 +135,8 @@ impl Emit<'_, '_> {
 
     /// The identity as a register value. L8 keeps ops without one out.
     pub fn identity(&mut self, op: RedOp, acc: DType) -> Value {
-        self.lit(op.identity(acc).unwrap_or(Lit::zero(acc)))
+        let identity = op.identity(acc).filter(|_| !(op == RedOp::Sum && on(Mutation::PlusZero)));
+        self.lit(identity.unwrap_or(Lit::zero(acc)))
     }
 
     /// Calls `f` with byte offsets that cover `n` elements, four at a time if there are as many.
@@ -243,11 +245,12 @@ impl Emit<'_, '_> {
         let dtype = slot_dtype(p.acc);
         if p.acc == DType::F32
             && p.width >= LANES as u64
+            && !on(Mutation::FoldFrom64)
             && let Some(v) = self.call_fold(p.op, p.lanes, p.width)
         {
             return v;
         }
-        let mut w = p.width / 2;
+        let mut w = p.width / if on(Mutation::FoldFrom64) { 4 } else { 2 };
         while w >= 1 {
             let far = w * dtype.size() as u64;
             self.each_lane(w, dtype, |e, offset, vector| {

@@ -8,6 +8,8 @@
 use super::body::{Expr, ExprId, ExprOp, LoopBody, Tail};
 use super::contraction::{Contraction, Operand, Rounding};
 use super::index::{Atom, Index};
+use crate::mutate::{Mutation, on};
+
 use super::kernel::{ArgId, CopyMap, Init, Kernel, Kind, Scatter, Segment};
 use super::program::{LoopProgram, Role};
 use super::repeat::Repeat;
@@ -219,7 +221,7 @@ impl Encoder {
     fn index(&mut self, index: &Index, n: &Numbering) {
         self.word(index.terms.len() as u64);
         for (c, atom) in &index.terms {
-            self.word(*c as u64);
+            self.word(if on(Mutation::HashIgnoresStride) { 0 } else { *c as u64 });
             match atom {
                 Atom::Axis(a) => [0, a.0.into()].into_iter().for_each(|x| self.word(x)),
                 Atom::Quot { of, div, modulo } => {

@@ -5,6 +5,7 @@ use mlc_diag::Diagnostic;
 use super::{Cost, Element, Emitter, Lower, Rule, Weight};
 use crate::graph::{Graph, Node};
 use crate::loops::{ExprId, Index, Prim};
+use crate::mutate::{Mutation, on};
 use crate::op::{Concat, Pad};
 
 impl Lower for Pad {
@@ -26,13 +27,17 @@ impl Element for Pad {
             inner.push(c.clone().plus(-low));
             if low != 0 || high != 0 {
                 e.note(c);
-                let here = e.body.in_range(c, low, low + extent);
+                let from = if on(Mutation::DropGuard) { 0 } else { low };
+                let here = e.body.in_range(c, from, low + extent);
                 inside = Some(and(e, inside, here));
             }
         }
         let Some(inside) = inside else { return e.value(node.operands[0], &inner) };
         let fill = e.value(node.operands[1], &[])?;
         let x = guarded(e, inside, |e| e.value(node.operands[0], &inner))?;
+        if on(Mutation::PadOther) {
+            return Ok(x);
+        }
         Ok(e.body.prim(Prim::Select, &[inside, x, fill]))
     }
 

@@ -63,6 +63,11 @@ impl View for Slice {
             .map(|(i, (c, &s))| c.clone().scale(s).plus(start(i)))
             .collect()
     }
+
+    /// A slice with all elements leaves each where it is, whatever its step says about an axis of one.
+    fn inverse(&self, from: &[u64], to: &[u64], coords: &[Index], _: &[u64]) -> Option<Coords> {
+        (from == to).then(|| coords.into())
+    }
 }
 
 impl View for Flip {

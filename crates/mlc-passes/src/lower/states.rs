@@ -10,6 +10,7 @@ use mlc_diag::{Diagnostic, Span};
 use mlc_ir::graph::{Graph, StateWrite, ValueId};
 use mlc_ir::loops::{ArgId, BufferId, Kind, Mode, Prov, Role};
 use mlc_ir::lower::{Homes, Rule, alias::candidates, prov};
+use mlc_ir::mutate::{Mutation, on};
 use mlc_ir::op::Op;
 use rustc_hash::FxHashMap;
 
@@ -189,7 +190,8 @@ impl Assign<'_, '_, '_> {
             return self.detour(p, readers);
         }
         let late = readers.iter().any(|&r| self.positions[r] > self.positions[p.writer]);
-        self.steps.list[p.writer].hazards.extend(readers);
+        let omitted = usize::from(on(Mutation::OmitHazard));
+        self.steps.list[p.writer].hazards.extend(readers.into_iter().skip(omitted));
         if late {
             for (position, step) in self.steps.order()?.into_iter().enumerate() {
                 self.positions[step] = position;

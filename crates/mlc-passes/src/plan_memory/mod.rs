@@ -2,30 +2,34 @@
 //!
 //! Offsets are static, one arena for each device and purpose: states lie where the program's layout says,
 //! constants, inputs and outputs one after another, temporaries packed by their lives, and one scratch arena
-//! as large as the most that one call needs. The peak is the exact sum.
+//! as large as the most that one call needs. The peak is the exact sum, and a session allocates exactly it.
 //!
 //! **In place**: a temporary takes over the bytes of another where the kernel allows it (`may_alias`, rule
 //! L10), this call is the last that touches the other and the first that touches the new one, and both are
-//! equally long. A kernel that repeats a program needs its temporaries and scratch as scratch. States that a kernel reads and writes are in place because they are one buffer.
+//! equally long. States that a kernel reads and writes are in place because they are one buffer. A kernel that
+//! repeats a program needs that program's temporaries and scratch as scratch.
 
+mod blockers;
 mod bodies;
+mod lives;
 mod offsets;
 mod report;
 
 use mlc_ir::Device;
-use mlc_ir::loops::{
-    Arena, ArenaId, ArenaKind, ArgId, BufferId, Call, CallId, Kernel, LoopProgram, Mode, Place, Plan, Role,
-};
+use mlc_ir::loops::{Arena, ArenaId, ArenaKind, Call, CallId, Kernel, LoopProgram, Place, Plan, Role};
 use mlc_ir::program::StateLayout;
 
+pub use blockers::{Blocker, blockers};
+pub use lives::{Donation, Lives, donations, lives, spans};
+use offsets::round_up;
 pub use offsets::{Block, Packing, pack};
-pub(crate) use report::kind_name;
-pub use report::{Line, MemoryReport, Part};
+pub(crate) use report::grouped;
+pub use report::{Alive, AliveRow, MemoryReport, Part, TempPeak, kind_name};
 
 use crate::Decision;
 
 /// Multiples of this many bytes: a cache line, and more than any dtype.
-const ALIGN: u64 = 64;
+pub const ALIGN: u64 = 64;
 
 /// What a call needs besides its arguments; the back end knows.
 pub type Scratch<'a> = &'a dyn Fn(&Kernel) -> u64;
@@ -39,10 +43,24 @@ pub struct Planned {
 }
 
 /// Plans a program whose calls are in their final order.
-pub fn plan_memory(mut program: LoopProgram, layout: &StateLayout, scratch: Scratch<'_>) -> Planned {
+pub fn plan_memory(program: LoopProgram, layout: &StateLayout, scratch: Scratch<'_>) -> Planned {
+    plan_memory_spaced(program, layout, scratch, 0)
+}
+
+/// [`plan_memory`] with `gap` unused bytes behind every temporary: red zones, in which tests find what kernels
+/// write beyond their arguments.
+pub fn plan_memory_spaced(
+    mut program: LoopProgram,
+    layout: &StateLayout,
+    scratch: Scratch<'_>,
+    gap: u64,
+) -> Planned {
     let lives = lives(&program);
-    let mut blocks = Blocks::new(&program, &lives);
-    let decisions = blocks.take_over(&mut program, &lives);
+    let donations = donations(&program, &lives);
+    let decisions = donations.iter().filter_map(|d| in_place(&program, d)).collect();
+    for d in &donations {
+        program.calls[d.call.ix()].donates.push(d.args);
+    }
     let bodies = bodies::plan_bodies(&program, scratch);
     let need = |c: &Call| match bodies.get(&c.kernel) {
         Some(body) => body.working_memory().bytes,
@@ -51,34 +69,49 @@ pub fn plan_memory(mut program: LoopProgram, layout: &StateLayout, scratch: Scra
     let needs: Vec<u64> = program.calls.iter().map(need).collect();
     let mut arenas = Arenas::default();
     let mut places = fixed_places(&program, &mut arenas, layout, &lives);
-    let packings = blocks.place(&program, &mut arenas, &mut places, &lives);
+    Blocks::new(&program, &lives, &donations, gap).place(&program, &mut arenas, &mut places);
     for (call, &bytes) in program.calls.iter().zip(&needs) {
         if let Some(device) = call.args.first().map(|s| program.buffer(s.buffer).device)
             && bytes > 0
         {
             let arena = arenas.of(device, ArenaKind::Scratch);
             let have = &mut arenas.list[arena.ix()].bytes;
-            *have = (*have).max(bytes.next_multiple_of(ALIGN));
+            *have = (*have).max(round_up(bytes, ALIGN));
         }
     }
+    let spans = spans(&program, &lives, &donations);
     let plan = Plan { program, arenas: arenas.list, places, scratch: needs, bodies };
-    let memory = report::report(&plan, &packings);
+    let memory = report::report(&plan, &spans);
     Planned { plan, memory, decisions }
 }
 
-/// For each buffer: the first and the last call that touch it.
-type Lives = Vec<Option<(CallId, CallId)>>;
+/// The most bytes of temporaries alive at once, all devices together, if the calls run in their order: what a
+/// plan needs at least.
+pub fn live_peak(program: &LoopProgram) -> u64 {
+    let lives = lives(program);
+    let spans = spans(program, &lives, &donations(program, &lives));
+    profile(program, &spans, None).into_iter().max().unwrap_or(0)
+}
 
-fn lives(program: &LoopProgram) -> Lives {
-    let mut lives: Lives = vec![None; program.buffers.len()];
-    for (i, call) in program.calls.iter().enumerate() {
-        let id = CallId(i as u32);
-        for slice in &call.args {
-            let life = lives[slice.buffer.ix()].get_or_insert((id, id));
-            life.1 = id;
+/// For each call: the bytes of temporaries that are alive in it, on one device or on all.
+pub fn profile(program: &LoopProgram, spans: &Lives, device: Option<Device>) -> Vec<u64> {
+    let mut change = vec![0i128; program.calls.len() + 1];
+    for (b, span) in program.buffers.iter().zip(spans) {
+        if let Some((first, last)) = span
+            && device.is_none_or(|d| d == b.device)
+        {
+            let bytes = i128::from(round_up(b.bytes(), ALIGN));
+            change[first.ix()] += bytes;
+            change[last.ix() + 1] -= bytes;
         }
     }
-    lives
+    let mut live = 0;
+    let each = change.iter().take(program.calls.len());
+    each.map(|c| {
+        live += c;
+        u64::try_from(live).unwrap_or(u64::MAX)
+    })
+    .collect()
 }
 
 #[derive(Default)]
@@ -100,7 +133,7 @@ impl Arenas {
     fn append(&mut self, arena: ArenaId, bytes: u64) -> u64 {
         let end = &mut self.list[arena.ix()].bytes;
         let offset = *end;
-        *end = end.saturating_add(bytes).next_multiple_of(ALIGN);
+        *end = round_up(end.saturating_add(bytes), ALIGN);
         offset
     }
 }
@@ -149,63 +182,31 @@ struct Blocks {
 }
 
 impl Blocks {
-    fn new(program: &LoopProgram, lives: &Lives) -> Blocks {
+    /// Donations come in the order of their calls: a block is handed on before it is handed on again.
+    fn new(program: &LoopProgram, lives: &Lives, donations: &[Donation], gap: u64) -> Blocks {
         let mut blocks = Blocks { of: vec![None; program.buffers.len()], list: vec![] };
         for (i, (b, life)) in program.buffers.iter().zip(lives).enumerate() {
             if let (Role::Temp, Some((first, last))) = (b.role, life) {
                 blocks.of[i] = Some(blocks.list.len());
-                blocks.list.push((b.device, Block { bytes: b.bytes(), first: first.0, last: last.0 }));
+                let bytes = b.bytes().saturating_add(gap);
+                blocks.list.push((b.device, Block { bytes, first: first.0, last: last.0 }));
+            }
+        }
+        for d in donations.iter().filter(|d| d.from != d.to) {
+            if let (Some(a), Some(b)) = (blocks.of[d.from.ix()], blocks.of[d.to.ix()]) {
+                blocks.list[a].1.last = blocks.list[b].1.last;
+                blocks.list[b].1.bytes = 0;
+                blocks.of[d.to.ix()] = Some(a);
             }
         }
         blocks
     }
 
-    /// Lets results take over memory of arguments that die, and notes states that are updated in place.
-    fn take_over(&mut self, program: &mut LoopProgram, lives: &Lives) -> Vec<Decision> {
-        let mut decisions = vec![];
-        for i in 0..program.calls.len() {
-            let (call, id) = (&program.calls[i], CallId(i as u32));
-            let mut donates = vec![];
-            for (w, arg) in program.kernel_of(call).args.iter().enumerate() {
-                let (Mode::Write, Some(r)) = (arg.mode, arg.may_alias) else { continue };
-                let (Some(from), Some(to)) = (call.args.get(r.ix()), call.args.get(w)) else { continue };
-                let pair = (from.buffer, to.buffer);
-                if from == to || (dies_into(program, lives, id, pair) && self.merge(pair)) {
-                    donates.push((r, ArgId(w as u32)));
-                    if from != to {
-                        decisions.push(in_place(program, id, pair));
-                    }
-                }
-            }
-            program.calls[i].donates = donates;
-        }
-        decisions
-    }
-
-    fn merge(&mut self, (from, to): (BufferId, BufferId)) -> bool {
-        let (Some(a), Some(b)) = (self.of[from.ix()], self.of[to.ix()]) else { return false };
-        let (kept, gone) = (self.list[a].1, self.list[b].1);
-        if a == b || kept.bytes != gone.bytes {
-            return false;
-        }
-        self.list[a].1.last = gone.last;
-        self.list[b].1.bytes = 0;
-        self.of[to.ix()] = Some(a);
-        true
-    }
-
     /// Packs the temporaries of each device.
-    fn place(
-        &self,
-        program: &LoopProgram,
-        arenas: &mut Arenas,
-        places: &mut [Place],
-        lives: &Lives,
-    ) -> Vec<(Device, Packing)> {
+    fn place(&self, program: &LoopProgram, arenas: &mut Arenas, places: &mut [Place]) {
         let mut devices: Vec<Device> = self.list.iter().map(|b| b.0).collect();
         devices.sort();
         devices.dedup();
-        let mut packings = vec![];
         for device in devices {
             let here: Vec<usize> = (0..self.list.len()).filter(|&i| self.list[i].0 == device).collect();
             let blocks: Vec<Block> = here.iter().map(|&i| self.list[i].1).collect();
@@ -218,37 +219,24 @@ impl Blocks {
             arenas.list[arena.ix()].bytes = packing.peak;
             for (i, b) in program.buffers.iter().enumerate() {
                 if let (Some(block), true) = (self.of[i], b.device == device) {
-                    places[i] = Place { arena, offset: offset_of[block], bytes: b.bytes(), live: lives[i] };
+                    (places[i].arena, places[i].offset) = (arena, offset_of[block]);
                 }
             }
-            packings.push((device, packing));
         }
-        packings
     }
 }
 
-/// May `to` start where `from` ends, in this call?
-fn dies_into(program: &LoopProgram, lives: &Lives, id: CallId, (from, to): (BufferId, BufferId)) -> bool {
-    let temp = |b: BufferId| program.buffer(b).role == Role::Temp;
-    let touched_once =
-        |b: BufferId| program.calls[id.ix()].args.iter().filter(|s| s.buffer == b).count() == 1;
-    temp(from)
-        && temp(to)
-        && program.buffer(from).device == program.buffer(to).device
-        && lives[from.ix()].is_some_and(|(_, last)| last == id)
-        && lives[to.ix()].is_some_and(|(first, _)| first == id)
-        && touched_once(from)
-        && touched_once(to)
-}
-
-fn in_place(program: &LoopProgram, id: CallId, (from, to): (BufferId, BufferId)) -> Decision {
-    let call = &program.calls[id.ix()];
-    let reason = format!("takes over {}, which nothing reads afterwards", program.buffer(from).name);
-    Decision {
+fn in_place(program: &LoopProgram, d: &Donation) -> Option<Decision> {
+    if d.from == d.to {
+        return None;
+    }
+    let span = program.calls[d.call.ix()].prov.span;
+    let reason = format!("takes over {}, which nothing reads afterwards", program.buffer(d.from).name);
+    Some(Decision {
         pass: "plan_memory",
-        subject: program.buffer(to).name.to_string(),
+        subject: program.buffer(d.to).name.to_string(),
         verdict: "in place",
         reason,
-        spans: if call.prov.span.is_none() { vec![] } else { vec![call.prov.span] },
-    }
+        spans: if span.is_none() { vec![] } else { vec![span] },
+    })
 }

@@ -55,6 +55,9 @@ pub trait Executable: Send + Sync {
 
     fn stats(&self) -> &CompileStats;
 
+    /// Bytes of tensors that it holds: the constants.
+    fn bytes(&self) -> u64;
+
     /// A new run-time instance. `state` must have been made for a plan with the same state arenas.
     fn session(self: Arc<Self>, state: Arc<StateStore>) -> Result<Box<dyn Session>, Diagnostic>;
 }
@@ -62,6 +65,9 @@ pub trait Executable: Send + Sync {
 /// One instance of an entry: its own inputs, outputs and working memory.
 pub trait Session: Send {
     fn plan(&self) -> &Arc<Plan>;
+
+    /// Bytes of tensors and working memory that it holds, without constants and state: what the plan says.
+    fn bytes(&self) -> u64;
 
     /// Copies an input in. The bytes are the buffer's, little endian, as long as it.
     fn write(&mut self, input: BufferId, bytes: &[u8]) -> Result<(), Diagnostic>;

@@ -25,6 +25,8 @@ pub struct Block {
 struct Instr {
     work: Work,
     args: usize,
+    /// Working memory of the call's device.
+    scratch: *mut u8,
     /// Its number in the program ([`LoopProgram::call_numbered`](mlc_ir::loops::LoopProgram::call_numbered)).
     number: u64,
 }
@@ -46,7 +48,6 @@ struct Trips {
     /// Its temporaries and scratch, and how many bytes they are.
     memory: *mut u8,
     bytes: usize,
-    scratch: *mut u8,
 }
 
 /// A pointer of the body that lies in an argument of the call.
@@ -62,8 +63,6 @@ struct Linked {
 /// Where a plan's arenas begin.
 pub struct Bases<'b> {
     pub arenas: &'b [*mut u8],
-    /// Working memory of its calls.
-    pub scratch: *mut u8,
     /// The [`FaultRecord`].
     pub fault: *mut u8,
 }
@@ -73,7 +72,6 @@ pub struct Bases<'b> {
 pub struct Run<'r> {
     pub pool: &'r Pool,
     pub fault: *mut FaultRecord,
-    pub scratch: *mut u8,
     /// Fill working memory with ones before each trip, so that a wrong plan shows.
     pub poison: bool,
 }
@@ -89,13 +87,14 @@ impl Block {
         for call in &plan.program.calls {
             let kernel = plan.program.kernel_of(call);
             let args = block.args.len();
+            let scratch = scratch_of(plan, call, bases.arenas);
             block.push_args(plan, call, bases.arenas);
             let work = match (&kernel.kind, code.of(call.kernel)) {
                 (Kind::Repeat(r), Some(KernelCode::Repeat(body))) => {
                     let missing =
                         || Diagnostic::bug(format!("the program of {} is not planned", kernel.name));
                     let inner = plan.bodies.get(&call.kernel).ok_or_else(missing)?;
-                    Work::Repeat(Box::new(Trips::new(r, inner, body, bases, number + 1)?))
+                    Work::Repeat(Box::new(Trips::new(r, (inner, body), scratch, bases.fault, number + 1)?))
                 }
                 (_, Some(KernelCode::Kernel(code))) => {
                     let faults = !kernel.fault_sites().is_empty();
@@ -106,7 +105,7 @@ impl Block {
                 }
                 _ => return Err(Diagnostic::bug(format!("{} has no code", kernel.name))),
             };
-            block.instrs.push(Instr { work, args, number });
+            block.instrs.push(Instr { work, args, scratch, number });
             number += kernel.call_numbers();
         }
         Ok(block)
@@ -133,13 +132,13 @@ impl Block {
     /// # Errors
     /// If a worker panicked.
     pub unsafe fn run(&mut self, i: usize, with: Run<'_>) -> Result<(), WorkerPanicked> {
-        let Instr { work, args, number } = &mut self.instrs[i];
+        let Instr { work, args, scratch, number } = &mut self.instrs[i];
         let args = self.args[*args..].as_ptr();
         match work {
             Work::Kernel { kernel, faults } => {
                 // SAFETY: the caller's promise: pointers as the kernel's arguments ask, working memory as large as
                 // the largest need.
-                unsafe { Call::new(&**kernel, args, with.scratch) }.run(with.pool, Phase::is_shared)?;
+                unsafe { Call::new(&**kernel, args, *scratch) }.run(with.pool, Phase::is_shared)?;
                 if *faults {
                     // SAFETY: the caller's promise; the kernel has returned.
                     unsafe { note_call(with.fault, *number) };
@@ -150,6 +149,13 @@ impl Block {
             Work::Repeat(trips) => unsafe { trips.run(args, with) },
         }
     }
+}
+
+/// The base of the scratch arena of a call's device; null where no call of the device needs any.
+fn scratch_of(plan: &Plan, call: &PlannedCall, arenas: &[*mut u8]) -> *mut u8 {
+    let device = call.args.first().map(|s| plan.program.buffer(s.buffer).device);
+    let mut of_device = plan.arenas.iter().zip(arenas).filter(|(a, _)| Some(a.device) == device);
+    of_device.find(|(a, _)| a.kind == ArenaKind::Scratch).map_or(std::ptr::null_mut(), |(_, &base)| base)
 }
 
 /// Says which call left a fault site.
@@ -168,34 +174,33 @@ unsafe fn note_call(record: *mut FaultRecord, number: u64) {
 impl Trips {
     fn new(
         r: &Repeat,
-        plan: &Plan,
-        code: &RepeatCode,
-        around: &Bases<'_>,
+        (plan, code): (&Plan, &RepeatCode),
+        memory: *mut u8,
+        fault: *mut u8,
         first: u64,
     ) -> Result<Trips, Diagnostic> {
         let layout = plan.working_memory();
-        let scratch = around.scratch.wrapping_add(layout.scratch as usize);
         let arenas: Vec<*mut u8> = plan
             .arenas
             .iter()
             .zip(&code.consts)
             .map(|(arena, consts)| match (arena.kind, consts) {
                 (_, Some(c)) => c.base(),
-                (ArenaKind::Temp, _) => around.scratch,
-                // Inputs, outputs and states are the call's arguments; scratch is no buffer's.
+                (ArenaKind::Temp, _) => memory,
+                (ArenaKind::Scratch, _) => memory.wrapping_add(layout.scratch as usize),
+                // Inputs, outputs and states are the call's arguments.
                 _ => std::ptr::null_mut(),
             })
             .collect();
-        let bases = Bases { arenas: &arenas, scratch, fault: around.fault };
+        let bases = Bases { arenas: &arenas, fault };
         let mut trips = Trips {
             count: r.trips,
             body: Block::new(plan, &code.code, &bases, first)?,
             first: vec![],
             linked: vec![],
             trip: HostMemory::zeroed(size_of::<i64>() as u64, super::ALIGN)?,
-            memory: around.scratch,
+            memory,
             bytes: layout.bytes as usize,
-            scratch,
         };
         trips.link(r, plan);
         let bytes = |k: usize| r.links.get(k).map_or(0, |l| r.body.buffer(l.buffer()).bytes() as usize);
@@ -234,7 +239,6 @@ impl Trips {
                 unsafe { std::ptr::copy_nonoverlapping(arg(first), arg(state), bytes) };
             }
         }
-        let with = Run { scratch: self.scratch, ..with };
         for trip in 0..self.count {
             for l in &self.linked {
                 self.body.args[l.at] = arg(l.arg).wrapping_add(l.offset + trip as usize * l.step);

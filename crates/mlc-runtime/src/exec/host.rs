@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mlc_diag::Diagnostic;
-use mlc_ir::loops::{ArenaKind, BufferId, FaultRecord, Mode, Place, Plan, Role};
+use mlc_ir::loops::{ArenaKind, BufferId, FaultRecord, Mode, Plan, Role};
 
 use super::backend::{CompileStats, Executable, Session};
 use super::block::{Bases, Block, Run};
@@ -16,6 +16,7 @@ use super::fault::Fault;
 use super::float_mode::FloatMode;
 use super::kernel::HostKernel;
 use super::memory::HostMemory;
+use super::poison;
 use super::pool::{Pool, WorkerPanicked};
 use super::state::StateStore;
 
@@ -68,6 +69,12 @@ fn check_scratch(plan: &Plan, code: &Code, threads: usize) -> Result<(), String>
         if needed != planned {
             return Err(format!("P8: {name} needs {needed} bytes of scratch, the plan has {planned}"));
         }
+        let device = call.args.first().map(|s| plan.program.buffer(s.buffer).device);
+        let mut arenas =
+            plan.arenas.iter().filter(|a| a.kind == ArenaKind::Scratch && Some(a.device) == device);
+        if planned > 0 && !arenas.any(|a| a.bytes >= planned) {
+            return Err(format!("P8: no scratch arena holds the {planned} bytes of a call"));
+        }
     }
     Ok(())
 }
@@ -114,6 +121,10 @@ impl Executable for HostExecutable {
         &self.plan
     }
 
+    fn bytes(&self) -> u64 {
+        self.consts.iter().flatten().map(|m| m.len() as u64).sum()
+    }
+
     fn stats(&self) -> &CompileStats {
         &self.stats
     }
@@ -128,9 +139,8 @@ pub struct HostSession {
     code: Arc<HostExecutable>,
     state: Arc<StateStore>,
     calls: Block,
-    /// For each arena of the plan: own memory (Io, Temp) or none (State, Const, Scratch).
+    /// For each arena of the plan: own memory (Io, Temp, Scratch) or none (State, Const).
     arenas: Vec<Option<HostMemory>>,
-    scratch: HostMemory,
     /// Holds the [`FaultRecord`].
     fault: HostMemory,
 }
@@ -151,8 +161,6 @@ impl HostSession {
                     let memory = state.memory(arena.device, arena.bytes);
                     (None, memory.ok_or_else(|| Diagnostic::bug("a session without its state"))?.base())
                 }
-                // Scratch is the executor's own: one block as large as the largest need.
-                (ArenaKind::Scratch, _) => (None, std::ptr::null_mut()),
                 _ => {
                     let own = HostMemory::zeroed(arena.bytes, arena.align as usize)?;
                     let base = own.base();
@@ -165,11 +173,9 @@ impl HostSession {
         if code.kernels.shares_work() {
             code.pool.start();
         }
-        let scratch = HostMemory::zeroed(plan.scratch.iter().copied().max().unwrap_or(0), super::ALIGN)?;
         let fault = HostMemory::zeroed(size_of::<FaultRecord>() as u64, super::ALIGN)?;
-        let bases = Bases { arenas: &bases, scratch: scratch.base(), fault: fault.base() };
-        let calls = Block::new(&plan, &code.kernels, &bases, 0)?;
-        Ok(HostSession { scratch, calls, fault, arenas, state, code })
+        let calls = Block::new(&plan, &code.kernels, &Bases { arenas: &bases, fault: fault.base() }, 0)?;
+        Ok(HostSession { calls, fault, arenas, state, code })
     }
 
     fn run_calls(&mut self, poison: bool, mut after: impl FnMut(&mut Self, usize)) -> Result<(), Diagnostic> {
@@ -181,10 +187,11 @@ impl HostSession {
         // SAFETY: the block is as large as a record and aligned; nothing runs yet.
         unsafe { record.write(FaultRecord::default()) };
         let pool = self.code.pool.clone();
-        let with = Run { pool: &pool, fault: record, scratch: self.scratch.base(), poison };
+        let with = Run { pool: &pool, fault: record, poison };
         for i in 0..self.calls.len() {
             // SAFETY: the pointers are laid out as the kernels' arguments ask and `check` proved the bounds; the
-            // planner's verifier proved that lives do not overlap; the state's lock is held.
+            // planner's verifier proved that lives do not overlap; the state's lock is held. The working memory
+            // is as large as the largest need.
             let done = unsafe { self.calls.run(i, with) };
             done.map_err(|WorkerPanicked| self.panicked(i))?;
             after(self, i);
@@ -198,35 +205,28 @@ impl HostSession {
         Diagnostic::bug(format!("a thread panicked in kernel {name} of {}", program.name))
     }
 
-    /// Runs with every temporary filled with ones (NaN in floats) before its first and after its last call, so
-    /// that a wrong plan shows.
+    /// Runs with poison wherever nothing is alive: see the module `poison`.
     ///
     /// # Errors
-    /// As [`Session::run`].
+    /// As [`Session::run`]; a bug where a call wrote to memory that nothing alive occupies.
     pub fn run_poisoned(&mut self) -> Result<(), Diagnostic> {
         let plan = self.code.plan.clone();
+        let watched = |kind| matches!(kind, ArenaKind::Temp | ArenaKind::Scratch);
         for (arena, memory) in plan.arenas.iter().zip(&mut self.arenas) {
-            if let (ArenaKind::Temp, Some(memory)) = (arena.kind, memory) {
-                memory.as_mut_slice().fill(0xff);
+            if let (true, Some(memory)) = (watched(arena.kind), memory) {
+                memory.as_mut_slice().fill(poison::POISON);
             }
         }
-        self.scratch.as_mut_slice().fill(0xff);
+        let mut wrong = None;
         self.run_calls(true, |session, i| {
-            for (buffer, place) in plan.program.buffers.iter().zip(&plan.places) {
-                let over = place.live.is_some_and(|(_, last)| last.ix() == i);
-                if buffer.role == Role::Temp && over {
-                    session.poison(place);
+            for (arena, memory) in session.arenas.iter_mut().enumerate() {
+                if let (true, Some(memory)) = (watched(plan.arenas[arena].kind), memory) {
+                    let found = poison::after_call(&plan, i, arena, memory.as_mut_slice());
+                    wrong = wrong.take().or(found.err());
                 }
             }
-            session.scratch.as_mut_slice().fill(0xff);
-        })
-    }
-
-    fn poison(&mut self, place: &Place) {
-        if let Some(memory) = &mut self.arenas[place.arena.ix()] {
-            let at = place.offset as usize;
-            memory.as_mut_slice()[at..at + place.bytes as usize].fill(0xff);
-        }
+        })?;
+        wrong.map_or(Ok(()), |what| Err(Diagnostic::bug(format!("{}: {what}", plan.program.name))))
     }
 
     /// The bytes of an input or output.
@@ -251,6 +251,10 @@ impl HostSession {
 impl Session for HostSession {
     fn plan(&self) -> &Arc<Plan> {
         &self.code.plan
+    }
+
+    fn bytes(&self) -> u64 {
+        self.arenas.iter().flatten().map(|m| m.len() as u64).sum()
     }
 
     fn write(&mut self, input: BufferId, bytes: &[u8]) -> Result<(), Diagnostic> {

@@ -17,6 +17,7 @@ mod float_mode;
 mod host;
 mod kernel;
 mod memory;
+mod poison;
 mod pool;
 mod state;
 

@@ -32,6 +32,11 @@ impl StateStore {
         Ok(StateStore { arenas, lock: RwLock::new(()) })
     }
 
+    /// Bytes on all devices.
+    pub fn bytes(&self) -> u64 {
+        self.arenas.iter().map(|(_, m)| m.bytes() as u64).sum()
+    }
+
     /// The state memory of a device, if it is at least `bytes` long.
     pub fn memory(&self, device: Device, bytes: u64) -> Option<&dyn DeviceMemory> {
         let (_, m) = self.arenas.iter().find(|(d, _)| *d == device)?;

@@ -79,6 +79,7 @@ pub(super) fn load(
         dims: options.dims.clone(),
         strict: manifest.strict,
         threads: options.threads,
+        memory_limit: options.memory_limit,
         ..Compiler::new()
     };
     let records = std::mem::take(&mut manifest.bound);

@@ -118,8 +118,9 @@ impl<T: Element> Cut<'_, T> {
         let (row_tiles, lane_tiles) = (rows.div_ceil(row_tile).max(1), lanes.div_ceil(lane_tile).max(1));
         let row_reach = self.row_reach(rows, lane_tile / width);
         let lane_reach = self.lane_reach(row_tile / group);
-        let panels_first =
-            row_reach == Reach::InPlace && row_tile.min(rows) * k * size_of::<T>() as u64 <= ROWS_KEPT;
+        let panels_first = row_reach == Reach::InPlace
+            && lane_reach != Reach::Block
+            && row_tile.min(rows) * k * size_of::<T>() as u64 <= ROWS_KEPT;
         let turned = rows <= self.micro.turned.len() as u64
             && matches!(self.access()[1], Access::Strided { k: 1, .. });
         let form = TileForm {

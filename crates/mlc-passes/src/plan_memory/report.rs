@@ -138,11 +138,11 @@ impl TempPeak {
 
 /// Puts items together whose scopes differ in numbers only and whose keys are equal, in order of their firsts.
 /// With each group its scope: `blocks.*` where there are several.
-pub(crate) fn grouped<'a, T, K: std::hash::Hash + Eq>(
-    items: &'a [T],
+pub(crate) fn grouped<T, K: std::hash::Hash + Eq>(
+    items: &[T],
     scope: impl Fn(&T) -> &str,
     key: impl Fn(&T) -> K,
-) -> Vec<(String, Vec<&'a T>)> {
+) -> Vec<(String, Vec<&T>)> {
     let mut groups: Vec<(String, Vec<&T>)> = vec![];
     let mut known = rustc_hash::FxHashMap::default();
     for item in items {

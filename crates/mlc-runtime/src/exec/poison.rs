@@ -46,8 +46,9 @@ pub fn after_call(plan: &Plan, call: usize, arena: usize, bytes: &mut [u8]) -> R
     let (watched, dead) = match plan.arenas[arena].kind {
         ArenaKind::Temp => (unused(plan, arena, during), unused(plan, arena, beyond)),
         _ => {
-            let need = plan.scratch.get(call).map_or(0, |&n| n as usize);
-            (vec![need.min(bytes.len())..bytes.len()], vec![0..bytes.len()])
+            let need = plan.scratch.get(call).map_or(0, |&n| n as usize).min(bytes.len());
+            let (beyond, all) = (need..bytes.len(), 0..bytes.len());
+            (vec![beyond], vec![all])
         }
     };
     let hit = watched.into_iter().flatten().find(|&i| bytes.get(i).is_some_and(|&b| b != POISON));

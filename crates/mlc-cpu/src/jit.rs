@@ -1,7 +1,7 @@
 //! Functions from the loop IR to machine code: CLIF through Cranelift.
 //!
-//! Input: [`Unit`]s. Output: position-free machine code ([`Piece`]) that refers to what it calls by symbol; it is
-//! put into memory by [`crate::link`] or into a file by [`crate::object`]. What a unit becomes depends on the
+//! Input: [`Unit`]s. Output: position-free machine code (`Piece`) that refers to what it calls by symbol; it is
+//! put into memory by `crate::link` or into a file by `crate::object`. What a unit becomes depends on the
 //! unit (but its name) and the level of the instruction set, on nothing else: equal units share their code
 //! ([`crate::store`]).
 

@@ -10,9 +10,9 @@
 //!   parts than a kernel takes arguments.
 //! - D4: no pad of a tensor without elements (the fill), no scatter from one (its first operand).
 //! - D5: a scatter in f16 or bf16 adds in f32 and rounds once.
-//! - D6: a scatter into zeros of at most one source to each place is a choice, see [`choice`].
-//! - D7: a reduction over all axes of what holds one value for each row is a column reduction, see [`rows`].
-//! - D8: a sum of paddings with zeros that lie side by side is a concat, see [`parts`].
+//! - D6: a scatter into zeros of at most one source to each place is a choice, see `choice`.
+//! - D7: a reduction over all axes of what holds one value for each row is a column reduction, see `rows`.
+//! - D8: a sum of paddings with zeros that lie side by side is a concat, see `parts`.
 //!
 //! ```text
 //! %1 = reduce %0 {kind=sum, axes=[0,2]}        %1 = reduce %0 {kind=sum, axes=[2]}

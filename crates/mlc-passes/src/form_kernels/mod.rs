@@ -1,7 +1,7 @@
 //! Forming kernels: which nodes of a decomposed graph are computed together, and what lies in memory.
 //!
 //! Input: a decomposed graph. Output: a [`KernelGraph`]: groups of nodes in topological order, each with the
-//! [`Recipe`](mlc_ir::lower::Recipe) that `lower` builds one kernel from. No step changes a rounding: a node
+//! [`Recipe`] that `lower` builds one kernel from. No step changes a rounding: a node
 //! computes the same expression of the same values in whichever kernel it is.
 //!
 //! 1. `facts`, `relation`: what each node is, what it reads below all views, and at which place.

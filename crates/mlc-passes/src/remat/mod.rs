@@ -2,7 +2,7 @@
 //! needs more memory than there may be.
 //!
 //! A feedback edge from the plan to the graph, at most [`ROUNDS`] times: plan, choose what to drop ([`choose`]),
-//! copy its nodes before their first later use ([`clone`]), lower and plan again. Nothing after `decomposed`
+//! copy its nodes before their first later use (`clone`), lower and plan again. Nothing after `decomposed`
 //! changes a rounding, so the results are the same bits. The best plan is kept, whether it fits or not.
 //!
 //! Input: a decomposed graph and its plan. Output: a plan, and what it recomputes.

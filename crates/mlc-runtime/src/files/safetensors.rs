@@ -158,7 +158,7 @@ pub fn write(
     atomic_write(path, |out| write_to(out, tensors, metadata))
 }
 
-/// What [`write`] puts into a file.
+/// What [`write()`] puts into a file.
 pub fn write_to(
     out: &mut impl Write,
     tensors: &[(&str, TensorView<'_>)],

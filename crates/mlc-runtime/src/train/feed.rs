@@ -45,7 +45,7 @@ impl Data {
 /// smaller last one.
 ///
 /// # Errors
-/// As [`Data::open`] and [`Data::stream`].
+/// As `Data::open` and `Data::stream`.
 pub fn epoch_inputs(spec: &DataSpec, options: &LoadOptions) -> Result<Vec<Vec<Fed>>, Diagnostics> {
     let data = Data::open(spec, options)?;
     let stream = data.stream(StreamOptions { seed: options.seed, shuffle: false })?;

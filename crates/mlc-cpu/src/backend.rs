@@ -206,17 +206,19 @@ impl CpuBackend {
         }
     }
 
+    /// How a kernel is cut into phases, chunks and tiles: a line, or for segments one for each form.
+    pub fn cut(&self, kernel: &Kernel) -> Vec<String> {
+        cut_of(&self.form(kernel, &mut Vec::new()))
+    }
+
     /// The CLIF or machine code of a kernel's functions.
     pub fn text(&self, kernel: &Kernel, what: Text) -> Result<String, Diagnostic> {
         let mut units = Vec::new();
         let form = self.form(kernel, &mut units);
         let mut generator = Generator::new(jit::isa(self.options.features)?, self.options.features);
         let mut out = String::new();
-        let mut head = |how: &dyn std::fmt::Display| out.push_str(&format!("; {}: {how}\n", kernel.name));
-        match &form {
-            Form::Loop { form, .. } => head(&form.schedule),
-            Form::Segments { forms, .. } => forms.iter().for_each(|(form, _)| head(&form.schedule)),
-            Form::Contract { parts, .. } => head(parts),
+        for how in cut_of(&form) {
+            out.push_str(&format!("; {}: {how}\n", kernel.name));
         }
         for unit in &units {
             out.push_str(&format!("; {}\n", unit.name));
@@ -244,6 +246,14 @@ enum Form {
         parts: Box<gemm::Parts>,
         units: Range<usize>,
     },
+}
+
+fn cut_of(form: &Form) -> Vec<String> {
+    match form {
+        Form::Loop { form, .. } => vec![form.schedule.to_string()],
+        Form::Segments { forms, .. } => forms.iter().map(|(form, _)| form.schedule.to_string()).collect(),
+        Form::Contract { parts, .. } => vec![parts.to_string()],
+    }
 }
 
 fn segments_kernel(

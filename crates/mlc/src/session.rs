@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use mlc_diag::{Diagnostic, Diagnostics};
-use mlc_ir::loops::{ArenaId, ArenaKind, Lit, Place};
+use mlc_ir::loops::{ArenaId, ArenaKind, Lit, Place, Plan};
 use mlc_ir::program::{Entry, EntryKind, StateDecl, system};
 use mlc_ir::types::Relation;
 use mlc_ir::{Binding, DType};
@@ -285,6 +286,28 @@ impl Session {
     ) -> Result<ValidationReport, Error> {
         let program = self.program.clone();
         train::validate(self, program.ir(), block, options, observer).map_err(|ds| program.error(ds))
+    }
+
+    /// The plan of a bound entry.
+    pub fn plan(&self, call: &Call) -> &Arc<Plan> {
+        &self.running[call.running].bound.plan
+    }
+
+    /// Runs a bound entry once more, on the inputs of its last run, and adds to the time of each of its plan's
+    /// calls.
+    ///
+    /// # Errors
+    /// As [`Engine::run`].
+    pub fn run_timed(&mut self, call: &Call, times: &mut [Duration]) -> Result<(), Diagnostics> {
+        let session = &mut self.running[call.running].session;
+        session.run_timed(times)?;
+        match session.fault() {
+            None => Ok(()),
+            Some(fault) => {
+                self.faulted = true;
+                Err(fault.diagnostic().into())
+            }
+        }
     }
 
     fn prepare(&mut self, entry: &str, binding: &Binding, inputs: &[Fed]) -> Result<Call, Diagnostics> {

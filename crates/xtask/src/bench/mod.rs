@@ -3,6 +3,7 @@
 //! Engines take turns within each row, several rounds of a fraction of a second each, so that what else the machine does
 //! hits all of them. A figure is the least of the rounds' medians. The table is markdown, for docs/performance.md.
 
+mod calls;
 mod ours;
 mod peers;
 mod rows;
@@ -21,15 +22,18 @@ struct Options {
     rows: Option<Vec<String>>,
     seconds: f64,
     rounds: usize,
+    calls: bool,
 }
 
 const HELP: &str = "\
 cargo xtask bench [--peers] [--python PATH] [--rows NAME,NAME] [--seconds S] [--rounds N]
+cargo xtask bench --calls [--rows NAME,NAME] [--seconds S]
 
 --peers    also PyTorch eager, torch.compile and JAX, by --python (default: python3), which must have torch and jax
 --rows     only rows whose name begins so, as simple_nn, mlp.step, gpt, softmax, norm_gelu, start
 --seconds  how long one engine runs in one round (default 0.5)
 --rounds   how often engines take turns (default 5)
+--calls    instead of the table, for each row the calls of our plan, the slowest first
 ";
 
 /// Runs the rows and prints the table.
@@ -41,6 +45,10 @@ pub fn run(args: &[&str]) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let wanted = |name: &str| options.rows.as_ref().is_none_or(|r| r.iter().any(|r| name.starts_with(&**r)));
+    if options.calls {
+        return calls::tables(rows::rows().iter().filter(|r| wanted(r.name)), options.seconds);
+    }
     let mut peers = vec![];
     for engine in ENGINES.iter().filter(|_| options.python.is_some()) {
         let python = options.python.clone().unwrap_or_default();
@@ -52,7 +60,6 @@ pub fn run(args: &[&str]) -> ExitCode {
             }
         }
     }
-    let wanted = |name: &str| options.rows.as_ref().is_none_or(|r| r.iter().any(|r| name.starts_with(&**r)));
     let heads: Vec<&str> = ENGINES.iter().zip(&peers).map(|(e, _)| *e).collect();
     println!(
         "| row | mlc | {}fastest peer / mlc | Gflop/s | GB/s |",
@@ -77,7 +84,7 @@ pub fn run(args: &[&str]) -> ExitCode {
 }
 
 fn parse(args: &[&str]) -> Result<Options, String> {
-    let mut options = Options { python: None, rows: None, seconds: 0.5, rounds: 5 };
+    let mut options = Options { python: None, rows: None, seconds: 0.5, rounds: 5, calls: false };
     let mut at = args.iter();
     while let Some(&arg) = at.next() {
         let mut value = || at.next().copied().ok_or_else(|| format!("{arg} needs a value"));
@@ -88,6 +95,7 @@ fn parse(args: &[&str]) -> Result<Options, String> {
             "--python" => options.python = Some(value()?.into()),
             "--rows" => options.rows = Some(value()?.split(',').map(String::from).collect()),
             "--seconds" => options.seconds = number(value()?)?,
+            "--calls" => options.calls = true,
             "--rounds" => options.rounds = number(value()?)?.ceil() as usize,
             _ => return Err(format!("{arg}?")),
         }

@@ -1,8 +1,10 @@
 //! mlc's side of a row: the model compiled, then run as the training loop runs it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mlc::ir::loops::Plan;
 use mlc::runtime::train::{Engine, Fed};
 use mlc::{Compiler, HostTensor, Seed, Session, Target};
 
@@ -47,6 +49,22 @@ impl Ours {
     fn run(&mut self) -> Result<(), String> {
         let bytes: Vec<&[u8]> = self.inputs.iter().map(HostTensor::bytes).collect();
         self.session.run(&self.call, &bytes).map_err(|d| format!("{d:?}"))
+    }
+
+    pub fn plan(&self) -> &Arc<Plan> {
+        self.session.plan(&self.call)
+    }
+
+    /// The least time of each of the plan's calls, of runs for about this long.
+    pub fn measure_calls(&mut self, time: Duration) -> Result<Vec<Duration>, String> {
+        let mut best = vec![Duration::MAX; self.plan().program.calls.len()];
+        let end = Instant::now() + time;
+        while best.contains(&Duration::MAX) || Instant::now() < end {
+            let mut times = vec![Duration::ZERO; best.len()];
+            self.session.run_timed(&self.call, &mut times).map_err(|d| format!("{d:?}"))?;
+            best.iter_mut().zip(&times).for_each(|(b, t)| *b = (*b).min(*t));
+        }
+        Ok(best)
     }
 
     /// Runs for about this long; the median time of a run in seconds.

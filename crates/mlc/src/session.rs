@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mlc_diag::{Diagnostic, Diagnostics};
-use mlc_ir::loops::{ArenaId, ArenaKind, Lit, Place, Plan};
+use mlc_ir::loops::{ArenaId, ArenaKind, BufferId, Lit, Place, Plan};
 use mlc_ir::program::{Entry, EntryKind, StateDecl, system};
 use mlc_ir::types::Relation;
 use mlc_ir::{Binding, DType};

@@ -24,6 +24,18 @@ macro_rules! methods {
     )*};
 }
 
+/// `best` as an instruction has it takes the second operand unless the first is better; here a NaN that comes first
+/// wins too. The choice is made before: chosen last, and stored where `a` came from, it would become a store under a
+/// mask, which costs tens of cycles on some machines.
+#[inline(always)]
+fn second_unless_better(a: __m256, b: __m256, best: impl Fn(__m256, __m256) -> __m256) -> __m256 {
+    // SAFETY: see [`Avx2`].
+    unsafe {
+        let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a);
+        best(a, _mm256_blendv_ps(b, a, nan))
+    }
+}
+
 impl Arith for Avx2 {
     type F = __m256;
     type U = __m256i;
@@ -56,14 +68,10 @@ impl Arith for Avx2 {
             _mm256_andnot_ps(_mm256_set1_ps(-0.0), a)
         }
         fn max(&mut self, a: __m256, b: __m256) -> __m256 {
-            // The instruction takes the second operand unless the first is better.
-            let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a);
-            _mm256_blendv_ps(_mm256_max_ps(a, b), a, nan)
+            second_unless_better(a, b, |a, b| _mm256_max_ps(a, b))
         }
         fn min(&mut self, a: __m256, b: __m256) -> __m256 {
-            // The instruction takes the second operand unless the first is better.
-            let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a);
-            _mm256_blendv_ps(_mm256_min_ps(a, b), a, nan)
+            second_unless_better(a, b, |a, b| _mm256_min_ps(a, b))
         }
         fn at_most(&mut self, a: __m256, c: __m256) -> __m256 {
             _mm256_min_ps(c, a)

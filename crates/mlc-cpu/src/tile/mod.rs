@@ -9,10 +9,12 @@ pub mod accuracy;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod two;
 
 use mlc_ir::loops::functions::{Arith, Scalar32, binary, unary};
 use mlc_ir::loops::{Func, Prim, RedOp};
 
+use self::two::Two;
 use crate::features::Level;
 
 /// Elements of a tile.
@@ -87,7 +89,7 @@ trait Lanes: Arith + Copy {
     unsafe fn store(self, v: Self::F, to: *mut f32);
 }
 
-/// Applies a function to groups of lanes.
+/// Applies a function to groups of lanes: two vectors at a time, then one, then a copy of what is left.
 ///
 /// # Safety
 /// As [`TileFn`]; the machine has the vectors' instruction set.
@@ -97,10 +99,14 @@ unsafe fn each<L: Lanes>(lanes: L, f: Func, dst: *mut f32, a: *const f32, b: *co
     let two = matches!(f, Func::Pow | Func::Atan2);
     // SAFETY: full groups are within n, the rest goes through arrays of a group's length.
     unsafe {
+        let second = |i: usize| if two { b.add(i) } else { a.add(i) };
         let mut i = 0;
-        while i + L::COUNT <= n {
-            let y = if two { b.add(i) } else { a.add(i) };
-            group(lanes, f, two, dst.add(i), a.add(i), y);
+        while i + 2 * L::COUNT <= n {
+            group(Two(lanes), f, two, dst.add(i), a.add(i), second(i));
+            i += 2 * L::COUNT;
+        }
+        if i + L::COUNT <= n {
+            group(lanes, f, two, dst.add(i), a.add(i), second(i));
             i += L::COUNT;
         }
         if i < n {
@@ -365,6 +371,44 @@ mod tests {
     fn tiles_are_the_expansion_on_every_input() {
         for f in UNARY {
             sweep(f, 0, 1);
+        }
+    }
+
+    /// `cargo test --release -p mlc-cpu -- --ignored --nocapture times_of_tiles`: picoseconds for an element.
+    #[test]
+    #[ignore = "prints times"]
+    fn times_of_tiles() {
+        let best = |run: &mut dyn FnMut()| {
+            let one = |run: &mut dyn FnMut()| {
+                let start = std::time::Instant::now();
+                (0..200).for_each(|_| run());
+                start.elapsed().as_nanos() as f64 / (0.2 * TILE as f64)
+            };
+            (0..200).map(|_| one(run)).fold(f64::INFINITY, f64::min)
+        };
+        let x: Vec<f32> = (0..TILE).map(|i| (i as f32 - 128.0) / 40.0).collect();
+        let (mut y, n) = (x.clone(), TILE as u64);
+        for cpu in CpuFeatures::available() {
+            for f in UNARY {
+                let Some(code) = code(f, cpu.level) else { continue };
+                // SAFETY: the level is the machine's, the lengths are equal.
+                let ps = best(&mut || unsafe { code(y.as_mut_ptr(), x.as_ptr(), x.as_ptr(), n) });
+                println!("{cpu} {f}: {ps:.0}");
+            }
+            for op in [RedOp::Sum, RedOp::Max] {
+                let Some((combine, fold)) = reduction(op, cpu.level) else { continue };
+                // SAFETY: as above.
+                let ps = best(&mut || unsafe { combine(y.as_mut_ptr(), x.as_ptr(), n) });
+                // SAFETY: as above.
+                let folded = best(&mut || unsafe { assert!(!fold(y.as_mut_ptr(), n).is_nan()) });
+                println!("{cpu} {op:?}: {ps:.0}, fold {folded:.0}");
+            }
+            for prim in BY_VALUE {
+                let Some(code) = by_value(prim, cpu.level) else { continue };
+                // SAFETY: as above.
+                let ps = best(&mut || unsafe { code(y.as_mut_ptr(), x.as_ptr(), n, 1.25) });
+                println!("{cpu} {prim}: {ps:.0}");
+            }
         }
     }
 

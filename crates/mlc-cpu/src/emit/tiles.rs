@@ -27,6 +27,8 @@ use crate::tile::{self, TILE};
 const MAX_SLOTS: usize = 16;
 /// Bytes of row buffers.
 const MAX_BUFFERS: u64 = 24 << 10;
+/// Bytes of an argument that the caches may not hold.
+const FAR: u64 = 512 << 10;
 /// Shortest innermost loop that goes in tiles.
 pub const TILE_MIN: u64 = 64;
 
@@ -194,6 +196,7 @@ impl Emit<'_, '_> {
         let count = self.b.ins().isub(end, start);
         let done = walk.done;
         let mut part = Part { axis, start, end, known: Vec::new(), done };
+        self.prefetch_next_row(&part, calls, count);
         for i in 0..self.buffers.len() {
             if let Some(Buffer { base, full: true }) = self.buffers[i] {
                 let at = self.tile_of(base, start);
@@ -263,6 +266,32 @@ impl Emit<'_, '_> {
             if fill.contains(&(s.value, slot)) {
                 self.sink(s, slot, start, count);
             }
+        }
+    }
+
+    /// Has this tile of the next row brought into the cache while this row's is computed: a row is read in a burst,
+    /// by its first sweep, which finds it there then.
+    fn prefetch_next_row(&mut self, part: &Part, calls: &[TileCall], count: Value) {
+        let body = self.body;
+        let rows = body.rows.len();
+        if part.done == 0 || calls.is_empty() || rows == 0 {
+            return;
+        }
+        let bytes = self.b.ins().ishl_imm_u(count, 2);
+        let mut seen: Vec<(ArgId, &Index)> = Vec::new();
+        for e in &body.exprs {
+            let ExprOp::Load(load) = &e.op else { continue };
+            let next = load.index.coef(AxisId(rows as u32 - 1));
+            let contiguous = load.index.is_affine() && load.index.coef(AxisId(part.axis as u32)) == 1;
+            let far = self.args[load.arg.ix()].len * e.dtype.size() as u64 > FAR;
+            let place = (load.arg, &load.index);
+            if e.dtype != DType::F32 || !contiguous || next == 0 || !far || seen.contains(&place) {
+                continue;
+            }
+            seen.push(place);
+            let at = self.address_at(part, load.arg, &load.index);
+            let at = self.b.ins().iadd_imm_s(at, 4 * next);
+            self.call(Symbol::Prefetch, &[at, bytes], None);
         }
     }
 

@@ -76,6 +76,18 @@ pub fn by_value(prim: Prim, level: Level) -> Option<ByValueFn> {
     }
 }
 
+/// Has `bytes` from `at` on brought into the second cache, if the machine likes. Nothing need be there.
+pub extern "C" fn prefetch(at: *const u8, bytes: u64) {
+    #[cfg(target_arch = "x86_64")]
+    for offset in (0..bytes as usize).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint touches no memory, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(offset).cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (at, bytes);
+}
+
 /// Vectors of f32 as tile code goes over them.
 trait Lanes: Arith + Copy {
     const COUNT: usize;
@@ -87,6 +99,21 @@ trait Lanes: Arith + Copy {
     /// # Safety
     /// As [`Lanes::load`].
     unsafe fn store(self, v: Self::F, to: *mut f32);
+}
+
+/// Vectors whose lanes can be folded.
+trait Fold: Lanes {
+    /// Lane i of the result is lane i + `by` of `v`, for i below `by`: half the lanes, a quarter and so on.
+    ///
+    /// # Safety
+    /// The machine has the vectors' instruction set.
+    unsafe fn from_above(self, v: Self::F, by: usize) -> Self::F;
+
+    /// Lane 0.
+    ///
+    /// # Safety
+    /// As [`Fold::from_above`].
+    unsafe fn first(self, v: Self::F) -> f32;
 }
 
 /// Applies a function to groups of lanes: two vectors at a time, then one, then a copy of what is left.
@@ -173,23 +200,33 @@ unsafe fn combine_each<L: Lanes>(lanes: L, op: RedOp, dst: *mut f32, src: *const
 /// # Safety
 /// As [`FoldFn`]; the machine has the vectors' instruction set.
 #[inline(always)]
-unsafe fn fold<L: Lanes>(lanes: L, op: RedOp, at: *mut f32, n: u64) -> f32 {
-    let (mut lanes, mut half) = (lanes, n as usize / 2);
+unsafe fn fold<L: Fold>(lanes: L, op: RedOp, at: *mut f32, n: u64) -> f32 {
+    let (mut lanes, mut width) = (lanes, n as usize);
     // SAFETY: the caller's promise: both halves are within n.
     unsafe {
-        while half >= L::COUNT {
+        while width > L::COUNT {
+            let half = width / 2;
             for i in (0..half).step_by(L::COUNT) {
                 let (x, y) = (lanes.load(at.add(i)), lanes.load(at.add(half + i)));
                 let v = combine(&mut lanes, op, x, y);
                 lanes.store(v, at.add(i));
             }
-            half /= 2;
+            width = half;
         }
-        while half >= 1 {
-            for i in 0..half {
-                *at.add(i) = combine(&mut Scalar32, op, *at.add(i), *at.add(half + i));
+        if width == L::COUNT {
+            let mut v = lanes.load(at);
+            while width > 1 {
+                width /= 2;
+                let upper = lanes.from_above(v, width);
+                v = combine(&mut lanes, op, v, upper);
             }
-            half /= 2;
+            return lanes.first(v);
+        }
+        while width > 1 {
+            width /= 2;
+            for i in 0..width {
+                *at.add(i) = combine(&mut Scalar32, op, *at.add(i), *at.add(width + i));
+            }
         }
         *at
     }

@@ -196,7 +196,7 @@ impl Emit<'_, '_> {
         let count = self.b.ins().isub(end, start);
         let done = walk.done;
         let mut part = Part { axis, start, end, known: Vec::new(), done };
-        self.prefetch_next_row(&part, calls, count);
+        self.prefetch_tiles(&part, calls, count);
         for i in 0..self.buffers.len() {
             if let Some(Buffer { base, full: true }) = self.buffers[i] {
                 let at = self.tile_of(base, start);
@@ -269,28 +269,31 @@ impl Emit<'_, '_> {
         }
     }
 
-    /// Has this tile of the next row brought into the cache while this row's is computed: a row is read in a burst,
-    /// by its first sweep, which finds it there then.
-    fn prefetch_next_row(&mut self, part: &Part, calls: &[TileCall], count: Value) {
+    /// While functions of a row are computed, has memory brought into the caches that is needed soon: this tile of the
+    /// next row, which its first sweep reads in a burst, and where this tile's results will be stored.
+    fn prefetch_tiles(&mut self, part: &Part, calls: &[TileCall], count: Value) {
         let body = self.body;
         let rows = body.rows.len();
         if part.done == 0 || calls.is_empty() || rows == 0 {
             return;
         }
+        let loads = body.exprs.iter().filter_map(|e| match &e.op {
+            ExprOp::Load(load) => Some((load.arg, &load.index, 1)),
+            _ => None,
+        });
+        let stores = body.stores.iter().map(|s| (s.arg, &s.index, 0));
         let bytes = self.b.ins().ishl_imm_u(count, 2);
         let mut seen: Vec<(ArgId, &Index)> = Vec::new();
-        for e in &body.exprs {
-            let ExprOp::Load(load) = &e.op else { continue };
-            let next = load.index.coef(AxisId(rows as u32 - 1));
-            let contiguous = load.index.is_affine() && load.index.coef(AxisId(part.axis as u32)) == 1;
-            let far = self.args[load.arg.ix()].len * e.dtype.size() as u64 > FAR;
-            let place = (load.arg, &load.index);
-            if e.dtype != DType::F32 || !contiguous || next == 0 || !far || seen.contains(&place) {
+        for (arg, index, ahead) in loads.chain(stores) {
+            let next = index.coef(AxisId(rows as u32 - 1));
+            let contiguous = index.is_affine() && index.coef(AxisId(part.axis as u32)) == 1;
+            let fits = self.args[arg.ix()].dtype == DType::F32 && 4 * self.args[arg.ix()].len > FAR;
+            if !fits || !contiguous || next == 0 || seen.contains(&(arg, index)) {
                 continue;
             }
-            seen.push(place);
-            let at = self.address_at(part, load.arg, &load.index);
-            let at = self.b.ins().iadd_imm_s(at, 4 * next);
+            seen.push((arg, index));
+            let at = self.address_at(part, arg, index);
+            let at = self.b.ins().iadd_imm_s(at, 4 * next * ahead);
             self.call(Symbol::Prefetch, &[at, bytes], None);
         }
     }

@@ -177,7 +177,7 @@ impl Lanes for Avx2 {
 
 impl Fold for Avx2 {
     #[inline(always)]
-    unsafe fn from_above(self, v: __m256, by: usize) -> __m256 {
+    unsafe fn upper(self, v: __m256, by: usize) -> __m256 {
         // SAFETY: the caller's promise.
         unsafe {
             match by {

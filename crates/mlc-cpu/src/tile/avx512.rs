@@ -169,7 +169,7 @@ impl Lanes for Avx512 {
 
 impl Fold for Avx512 {
     #[inline(always)]
-    unsafe fn from_above(self, v: __m512, by: usize) -> __m512 {
+    unsafe fn upper(self, v: __m512, by: usize) -> __m512 {
         // SAFETY: the caller's promise.
         unsafe {
             match by {

@@ -107,12 +107,12 @@ trait Fold: Lanes {
     ///
     /// # Safety
     /// The machine has the vectors' instruction set.
-    unsafe fn from_above(self, v: Self::F, by: usize) -> Self::F;
+    unsafe fn upper(self, v: Self::F, by: usize) -> Self::F;
 
     /// Lane 0.
     ///
     /// # Safety
-    /// As [`Fold::from_above`].
+    /// As [`Fold::upper`].
     unsafe fn first(self, v: Self::F) -> f32;
 }
 
@@ -217,7 +217,7 @@ unsafe fn fold<L: Fold>(lanes: L, op: RedOp, at: *mut f32, n: u64) -> f32 {
             let mut v = lanes.load(at);
             while width > 1 {
                 width /= 2;
-                let upper = lanes.from_above(v, width);
+                let upper = lanes.upper(v, width);
                 v = combine(&mut lanes, op, v, upper);
             }
             return lanes.first(v);
@@ -408,6 +408,41 @@ mod tests {
     fn tiles_are_the_expansion_on_every_input() {
         for f in UNARY {
             sweep(f, 0, 1);
+        }
+    }
+
+    #[test]
+    fn lanes_fold_by_halves() {
+        let special = [0.0, -0.0, 1.5, f32::NAN, -1e-40, f32::INFINITY, -2.25, 3e38];
+        for op in [RedOp::Sum, RedOp::Prod, RedOp::Max, RedOp::Min] {
+            for width in [1, 2, 4, 8, 16, 32, 64, 128, 256] {
+                for shift in 0..=special.len() {
+                    // All numbers, then with one special value at every distance.
+                    let value = |i: usize| ((i * 37 % 19) as f32 - 9.0) / 8.0;
+                    let mut lanes: Vec<f32> = (0..width).map(value).collect();
+                    if let Some(&x) = special.get(shift) {
+                        lanes[shift * 31 % width] = x;
+                    }
+                    let mut want = lanes.clone();
+                    while want.len() > 1 {
+                        let upper = want.split_off(want.len() / 2);
+                        for (x, y) in want.iter_mut().zip(upper) {
+                            *x = combine(&mut Scalar32, op, *x, y);
+                        }
+                    }
+                    for cpu in CpuFeatures::available() {
+                        let Some((_, fold)) = reduction(op, cpu.level) else { continue };
+                        let mut lanes = lanes.clone();
+                        // SAFETY: the level is the machine's.
+                        let got = unsafe { fold(lanes.as_mut_ptr(), width as u64) };
+                        assert!(
+                            same(got, want[0]),
+                            "{op:?} of {width} on {cpu}: {got:e}, want {:e}",
+                            want[0]
+                        );
+                    }
+                }
+            }
         }
     }
 

@@ -21,6 +21,8 @@ pub enum Symbol {
     Fold(RedOp),
     /// Combines an array with one value: [`tile::by_value`].
     ByValue(Prim),
+    /// Has memory brought into the cache: [`tile::prefetch`].
+    Prefetch,
     /// A row of [`LIBRARY`].
     Library(usize),
 }
@@ -31,7 +33,11 @@ impl Symbol {
         let tiles = FUNCTIONS.iter().map(|row| Symbol::Tile(row.func));
         let reductions = RedOp::ALL.into_iter().flat_map(|op| [Symbol::Combine(op), Symbol::Fold(op)]);
         let by_value = tile::BY_VALUE.into_iter().map(Symbol::ByValue);
-        tiles.chain(reductions).chain(by_value).chain((0..LIBRARY.len()).map(Symbol::Library))
+        tiles
+            .chain(reductions)
+            .chain(by_value)
+            .chain([Symbol::Prefetch])
+            .chain((0..LIBRARY.len()).map(Symbol::Library))
     }
 
     /// The name in object files.
@@ -41,6 +47,7 @@ impl Symbol {
             Symbol::Combine(op) => format!("mlc_combine_{}", op.name()),
             Symbol::Fold(op) => format!("mlc_fold_{}", op.name()),
             Symbol::ByValue(prim) => format!("mlc_by_value_{prim}"),
+            Symbol::Prefetch => "mlc_prefetch".to_string(),
             Symbol::Library(row) => LIBRARY[row].name.to_string(),
         }
     }
@@ -65,6 +72,7 @@ impl Symbol {
             Symbol::Combine(op) => tile::reduction(op, level).map(|(combine, _)| combine as usize),
             Symbol::Fold(op) => tile::reduction(op, level).map(|(_, fold)| fold as usize),
             Symbol::ByValue(prim) => tile::by_value(prim, level).map(|code| code as usize),
+            Symbol::Prefetch => Some(tile::prefetch as *const () as usize),
             Symbol::Library(row) => Some((LIBRARY[row].address)()),
         }
     }

@@ -8,6 +8,7 @@ use mlc_ir::loops::{ArgId, Atom, Bound, ExprId, Index, Load};
 
 use super::Emit;
 use super::value::{LANES, Val, is_wide, reg};
+use crate::features::Level;
 
 /// How an index moves from lane to lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +157,12 @@ impl Emit<'_, '_> {
     pub fn load_contiguous(&mut self, dtype: DType, at: Value) -> Val {
         let flags = MemFlagsData::new().with_notrap();
         match dtype {
+            // The generator takes an operand of a comparison right from memory, for which the baseline's instruction
+            // demands alignment; what it loads as integers it moves to a register first.
+            DType::F32 if self.cpu.level == Level::Portable => {
+                let bits = self.b.ins().load(types::I32X4, flags, at, 0);
+                Val::Vec(self.as_lanes(types::F32X4, bits))
+            }
             DType::F32 => Val::Vec(self.b.ins().load(types::F32X4, flags, at, 0)),
             DType::I32 | DType::U32 => Val::Vec(self.b.ins().load(types::I32X4, flags, at, 0)),
             DType::F64 | DType::I64 | DType::U64 => {

@@ -40,6 +40,8 @@ use crate::schedule::{Part, Schedule};
 use crate::symbols::Symbol;
 
 pub use domain::stores_once_a_row;
+#[cfg(test)]
+pub use tiles::FAR;
 pub use value::{LANES, Val};
 
 /// What is emitted: a body, or a scatter over a body.

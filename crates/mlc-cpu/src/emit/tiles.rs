@@ -25,8 +25,12 @@ use crate::tile::{self, TILE};
 
 /// Slots that one loop may use: 16 KiB.
 const MAX_SLOTS: usize = 16;
+/// Slots of one pass for values that later passes need too.
+const MAX_KEPT: usize = 4;
 /// Bytes of row buffers.
 const MAX_BUFFERS: u64 = 24 << 10;
+/// Bytes of an argument that the caches may not hold.
+pub const FAR: u64 = 512 << 10;
 /// Shortest innermost loop that goes in tiles.
 pub const TILE_MIN: u64 = 64;
 
@@ -194,6 +198,7 @@ impl Emit<'_, '_> {
         let count = self.b.ins().isub(end, start);
         let done = walk.done;
         let mut part = Part { axis, start, end, known: Vec::new(), done };
+        self.prefetch_tiles(&part, calls, count);
         for i in 0..self.buffers.len() {
             if let Some(Buffer { base, full: true }) = self.buffers[i] {
                 let at = self.tile_of(base, start);
@@ -219,7 +224,10 @@ impl Emit<'_, '_> {
                 }
                 operands.push(places);
             }
+            let kept = self.kept_for_later(&part, walk, calls, pass, &fill);
+            fill.extend(&kept);
             self.fill_slots(&part, fill, count);
+            part.known.extend(kept.iter().map(|&(e, slot)| (e.ix(), slot)));
             for (&c, places) in now.iter().zip(&operands) {
                 let to = match (self.buffers[calls[c].expr], &walk.direct) {
                     (Some(buffer), _) => self.tile_of(buffer.base, start),
@@ -264,6 +272,71 @@ impl Emit<'_, '_> {
                 self.sink(s, slot, start, count);
             }
         }
+    }
+
+    /// While functions of a row are computed, has memory brought into the caches that is needed soon: this tile of the
+    /// next row, which its first sweep reads in a burst, and where this tile's results will be stored.
+    fn prefetch_tiles(&mut self, part: &Part, calls: &[TileCall], count: Value) {
+        let body = self.body;
+        let rows = body.rows.len();
+        if part.done == 0 || calls.is_empty() || rows == 0 {
+            return;
+        }
+        let loads = body.exprs.iter().filter_map(|e| match &e.op {
+            ExprOp::Load(load) => Some((load.arg, &load.index, 1)),
+            _ => None,
+        });
+        let stores = body.stores.iter().map(|s| (s.arg, &s.index, 0));
+        let bytes = self.b.ins().ishl_imm_u(count, 2);
+        let mut seen: Vec<(ArgId, &Index)> = Vec::new();
+        for (arg, index, ahead) in loads.chain(stores) {
+            let next = index.coef(AxisId(rows as u32 - 1));
+            let contiguous = index.is_affine() && index.coef(AxisId(part.axis as u32)) == 1;
+            let fits = self.args[arg.ix()].dtype == DType::F32 && 4 * self.args[arg.ix()].len > FAR;
+            if !fits || !contiguous || next == 0 || seen.contains(&(arg, index)) {
+                continue;
+            }
+            seen.push((arg, index));
+            let at = self.address_at(part, arg, index);
+            let at = self.b.ins().iadd_imm_s(at, 4 * next * ahead);
+            self.call(Symbol::Prefetch, &[at, bytes], None);
+        }
+    }
+
+    /// What the pass that fills slots for the calls of `pass` computes on its way, and later passes would again: those
+    /// values that something else is computed from later, with slots for them. Only what takes longer to compute than
+    /// to read.
+    fn kept_for_later(
+        &mut self,
+        part: &Part,
+        walk: &Walk<'_>,
+        calls: &[TileCall],
+        pass: usize,
+        fill: &[(ExprId, Value)],
+    ) -> Vec<(ExprId, Value)> {
+        let body = self.body;
+        let mut known: Vec<usize> = part.known.iter().map(|k| k.0).collect();
+        let now = self.closure_up_to(fill.iter().map(|f| f.0), &known);
+        let here = |e: &Self, i: usize| e.level[i] == 1 + part.axis && !known.contains(&i);
+        let computed = |e: &Self, i: usize| here(e, i) && matches!(body.exprs[i].op, ExprOp::Prim(..));
+        let long: Vec<usize> = (0..body.exprs.len())
+            .filter(|&i| now[i] && computed(self, i) && body.exprs[i].dtype == DType::F32)
+            .filter(|&i| body.exprs[i].operands().iter().any(|o| computed(self, o.ix())))
+            .filter(|&i| fill.iter().all(|f| f.0.ix() != i))
+            .collect();
+        known.extend(calls.iter().filter(|c| c.pass <= pass).map(|c| c.expr));
+        let later_args = calls.iter().filter(|c| c.pass > pass).flat_map(|c| c.args.iter().copied());
+        let roots: Vec<ExprId> =
+            walk.roots.iter().copied().chain(walk.sinks.iter().map(|s| s.value)).chain(later_args).collect();
+        let later = self.closure_up_to(roots.iter().copied(), &known);
+        let used = |i: usize| {
+            let reads = |j: usize| body.exprs[j].operands().iter().any(|o| o.ix() == i);
+            let by_new =
+                (0..body.exprs.len()).any(|j| later[j] && !now[j] && !known.contains(&j) && reads(j));
+            later[i] && (by_new || roots.iter().any(|r| r.ix() == i))
+        };
+        let kept: Vec<usize> = long.into_iter().filter(|&i| used(i)).take(MAX_KEPT).collect();
+        kept.into_iter().map(|i| (ExprId(i as u32), self.slot(4 * TILE as u32))).collect()
     }
 
     /// Whether the expression is what is stored, as it is.

@@ -199,6 +199,16 @@ fn forms_keep_their_bits() {
     }
 }
 
+/// Arguments that no cache is expected to hold, so that the next row is fetched ahead.
+#[test]
+fn long_arguments_keep_their_bits() {
+    let (r, c) = (301, 450);
+    for k in [softmax(r, c), norm_gelu(r, c)] {
+        assert!(k.args[0].len * 4 > crate::emit::FAR);
+        check(&format!("{} {r}x{c}", k.name), &k, &inputs(&k, c));
+    }
+}
+
 /// What this thread has had of a CPU so far, in nanoseconds: other programs' work does not count.
 fn cpu_time() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();

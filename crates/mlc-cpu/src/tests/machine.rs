@@ -1,9 +1,9 @@
 //! What is about the machine: dirty upper vector halves, memory of many modules, text.
 
 use mlc_ir::DType;
-use mlc_ir::loops::{AxisId, BodyBuilder, Func, Index, Kernel};
+use mlc_ir::loops::{AxisId, BodyBuilder, Func, Index, Kernel, Prim};
 
-use super::{A0, A1, Order, Rng, backend, check_filled, compile, fill, fine, kernel, read, run, write};
+use super::{A0, A1, A2, Order, Rng, backend, check_filled, compile, fill, fine, kernel, read, run, write};
 use crate::backend::{CpuBackend, CpuOptions};
 use crate::features::CpuFeatures;
 use crate::jit::Text;
@@ -37,6 +37,30 @@ fn dirty_upper_halves_do_not_show() {
         // SAFETY: AVX2 was just detected.
         unsafe { dirty() };
         assert!(run(&k, &*code, &args, Order::Forward).0 == clean);
+    }
+}
+
+/// Comparisons of vectors read right from memory, which lies at every element of a vector's length: the baseline's
+/// instructions with a memory operand demand alignment.
+#[test]
+fn compared_vectors_lie_anywhere() {
+    const N: u64 = 23;
+    for prim in [Prim::Lt, Prim::Le, Prim::Eq, Prim::Ne, Prim::Max, Prim::Min] {
+        for (left, right) in [(0, 1), (1, 2), (3, 0), (2, 3)] {
+            let mut b = BodyBuilder::new(&[], &[N]);
+            let at = |offset: i64| Index::axis(AxisId(0)).plus(offset);
+            let x = b.load(A0, DType::F32, at(left));
+            let y = b.load(A1, DType::F32, at(right));
+            let v = b.prim(prim, &[x, y]);
+            let v = b.cast(DType::F32, v);
+            b.store(A2, at(0), v);
+            let read = |name| read(name, DType::F32, N + 3);
+            check_filled(
+                "compare",
+                &kernel(vec![read("x"), read("y"), write("z", DType::F32, N)], b.finish()),
+                7,
+            );
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use mlc_ir::loops::functions::Arith;
 
-use super::Lanes;
+use super::{Fold, Lanes};
 
 /// Only used inside of functions that enable the instruction set, into which everything is inlined.
 #[derive(Clone, Copy)]
@@ -172,5 +172,25 @@ impl Lanes for Avx2 {
     unsafe fn store(self, v: __m256, to: *mut f32) {
         // SAFETY: the caller's promise.
         unsafe { _mm256_storeu_ps(to, v) }
+    }
+}
+
+impl Fold for Avx2 {
+    #[inline(always)]
+    unsafe fn upper(self, v: __m256, by: usize) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match by {
+                4 => _mm256_permute2f128_ps::<0b0001>(v, v),
+                2 => _mm256_permute_ps::<0b01_00_11_10>(v),
+                _ => _mm256_permute_ps::<0b10_11_00_01>(v),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn first(self, v: __m256) -> f32 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_cvtss_f32(v) }
     }
 }

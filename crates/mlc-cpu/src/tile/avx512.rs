@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use mlc_ir::loops::functions::Arith;
 
-use super::Lanes;
+use super::{Fold, Lanes};
 
 /// Only used inside of functions that enable the instruction set, into which everything is inlined.
 #[derive(Clone, Copy)]
@@ -164,5 +164,26 @@ impl Lanes for Avx512 {
     unsafe fn store(self, v: __m512, to: *mut f32) {
         // SAFETY: the caller's promise.
         unsafe { _mm512_storeu_ps(to, v) }
+    }
+}
+
+impl Fold for Avx512 {
+    #[inline(always)]
+    unsafe fn upper(self, v: __m512, by: usize) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match by {
+                8 => _mm512_shuffle_f32x4::<0b01_00_11_10>(v, v),
+                4 => _mm512_shuffle_f32x4::<0b10_11_00_01>(v, v),
+                2 => _mm512_permute_ps::<0b01_00_11_10>(v),
+                _ => _mm512_permute_ps::<0b10_11_00_01>(v),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn first(self, v: __m512) -> f32 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_cvtss_f32(v) }
     }
 }

@@ -9,10 +9,12 @@ pub mod accuracy;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod two;
 
 use mlc_ir::loops::functions::{Arith, Scalar32, binary, unary};
 use mlc_ir::loops::{Func, Prim, RedOp};
 
+use self::two::Two;
 use crate::features::Level;
 
 /// Elements of a tile.
@@ -74,6 +76,18 @@ pub fn by_value(prim: Prim, level: Level) -> Option<ByValueFn> {
     }
 }
 
+/// Has `bytes` from `at` on brought into the second cache, if the machine likes. Nothing need be there.
+pub extern "C" fn prefetch(at: *const u8, bytes: u64) {
+    #[cfg(target_arch = "x86_64")]
+    for offset in (0..bytes as usize).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint touches no memory, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(offset).cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (at, bytes);
+}
+
 /// Vectors of f32 as tile code goes over them.
 trait Lanes: Arith + Copy {
     const COUNT: usize;
@@ -87,7 +101,22 @@ trait Lanes: Arith + Copy {
     unsafe fn store(self, v: Self::F, to: *mut f32);
 }
 
-/// Applies a function to groups of lanes.
+/// Vectors whose lanes can be folded.
+trait Fold: Lanes {
+    /// Lane i of the result is lane i + `by` of `v`, for i below `by`: half the lanes, a quarter and so on.
+    ///
+    /// # Safety
+    /// The machine has the vectors' instruction set.
+    unsafe fn upper(self, v: Self::F, by: usize) -> Self::F;
+
+    /// Lane 0.
+    ///
+    /// # Safety
+    /// As [`Fold::upper`].
+    unsafe fn first(self, v: Self::F) -> f32;
+}
+
+/// Applies a function to groups of lanes: two vectors at a time, then one, then a copy of what is left.
 ///
 /// # Safety
 /// As [`TileFn`]; the machine has the vectors' instruction set.
@@ -97,10 +126,14 @@ unsafe fn each<L: Lanes>(lanes: L, f: Func, dst: *mut f32, a: *const f32, b: *co
     let two = matches!(f, Func::Pow | Func::Atan2);
     // SAFETY: full groups are within n, the rest goes through arrays of a group's length.
     unsafe {
+        let second = |i: usize| if two { b.add(i) } else { a.add(i) };
         let mut i = 0;
-        while i + L::COUNT <= n {
-            let y = if two { b.add(i) } else { a.add(i) };
-            group(lanes, f, two, dst.add(i), a.add(i), y);
+        while i + 2 * L::COUNT <= n {
+            group(Two(lanes), f, two, dst.add(i), a.add(i), second(i));
+            i += 2 * L::COUNT;
+        }
+        if i + L::COUNT <= n {
+            group(lanes, f, two, dst.add(i), a.add(i), second(i));
             i += L::COUNT;
         }
         if i < n {
@@ -167,23 +200,33 @@ unsafe fn combine_each<L: Lanes>(lanes: L, op: RedOp, dst: *mut f32, src: *const
 /// # Safety
 /// As [`FoldFn`]; the machine has the vectors' instruction set.
 #[inline(always)]
-unsafe fn fold<L: Lanes>(lanes: L, op: RedOp, at: *mut f32, n: u64) -> f32 {
-    let (mut lanes, mut half) = (lanes, n as usize / 2);
+unsafe fn fold<L: Fold>(lanes: L, op: RedOp, at: *mut f32, n: u64) -> f32 {
+    let (mut lanes, mut width) = (lanes, n as usize);
     // SAFETY: the caller's promise: both halves are within n.
     unsafe {
-        while half >= L::COUNT {
+        while width > L::COUNT {
+            let half = width / 2;
             for i in (0..half).step_by(L::COUNT) {
                 let (x, y) = (lanes.load(at.add(i)), lanes.load(at.add(half + i)));
                 let v = combine(&mut lanes, op, x, y);
                 lanes.store(v, at.add(i));
             }
-            half /= 2;
+            width = half;
         }
-        while half >= 1 {
-            for i in 0..half {
-                *at.add(i) = combine(&mut Scalar32, op, *at.add(i), *at.add(half + i));
+        if width == L::COUNT {
+            let mut v = lanes.load(at);
+            while width > 1 {
+                width /= 2;
+                let upper = lanes.upper(v, width);
+                v = combine(&mut lanes, op, v, upper);
             }
-            half /= 2;
+            return lanes.first(v);
+        }
+        while width > 1 {
+            width /= 2;
+            for i in 0..width {
+                *at.add(i) = combine(&mut Scalar32, op, *at.add(i), *at.add(width + i));
+            }
         }
         *at
     }
@@ -365,6 +408,79 @@ mod tests {
     fn tiles_are_the_expansion_on_every_input() {
         for f in UNARY {
             sweep(f, 0, 1);
+        }
+    }
+
+    #[test]
+    fn lanes_fold_by_halves() {
+        let special = [0.0, -0.0, 1.5, f32::NAN, -1e-40, f32::INFINITY, -2.25, 3e38];
+        for op in [RedOp::Sum, RedOp::Prod, RedOp::Max, RedOp::Min] {
+            for width in [1, 2, 4, 8, 16, 32, 64, 128, 256] {
+                for shift in 0..=special.len() {
+                    // All numbers, then with one special value at every distance.
+                    let value = |i: usize| ((i * 37 % 19) as f32 - 9.0) / 8.0;
+                    let mut lanes: Vec<f32> = (0..width).map(value).collect();
+                    if let Some(&x) = special.get(shift) {
+                        lanes[shift * 31 % width] = x;
+                    }
+                    let mut want = lanes.clone();
+                    while want.len() > 1 {
+                        let upper = want.split_off(want.len() / 2);
+                        for (x, y) in want.iter_mut().zip(upper) {
+                            *x = combine(&mut Scalar32, op, *x, y);
+                        }
+                    }
+                    for cpu in CpuFeatures::available() {
+                        let Some((_, fold)) = reduction(op, cpu.level) else { continue };
+                        let mut lanes = lanes.clone();
+                        // SAFETY: the level is the machine's.
+                        let got = unsafe { fold(lanes.as_mut_ptr(), width as u64) };
+                        assert!(
+                            same(got, want[0]),
+                            "{op:?} of {width} on {cpu}: {got:e}, want {:e}",
+                            want[0]
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    /// `cargo test --release -p mlc-cpu -- --ignored --nocapture times_of_tiles`: picoseconds for an element.
+    #[test]
+    #[ignore = "prints times"]
+    fn times_of_tiles() {
+        let best = |run: &mut dyn FnMut()| {
+            let one = |run: &mut dyn FnMut()| {
+                let start = std::time::Instant::now();
+                (0..200).for_each(|_| run());
+                start.elapsed().as_nanos() as f64 / (0.2 * TILE as f64)
+            };
+            (0..200).map(|_| one(run)).fold(f64::INFINITY, f64::min)
+        };
+        let x: Vec<f32> = (0..TILE).map(|i| (i as f32 - 128.0) / 40.0).collect();
+        let (mut y, n) = (x.clone(), TILE as u64);
+        for cpu in CpuFeatures::available() {
+            for f in UNARY {
+                let Some(code) = code(f, cpu.level) else { continue };
+                // SAFETY: the level is the machine's, the lengths are equal.
+                let ps = best(&mut || unsafe { code(y.as_mut_ptr(), x.as_ptr(), x.as_ptr(), n) });
+                println!("{cpu} {f}: {ps:.0}");
+            }
+            for op in [RedOp::Sum, RedOp::Max] {
+                let Some((combine, fold)) = reduction(op, cpu.level) else { continue };
+                // SAFETY: as above.
+                let ps = best(&mut || unsafe { combine(y.as_mut_ptr(), x.as_ptr(), n) });
+                // SAFETY: as above.
+                let folded = best(&mut || unsafe { assert!(!fold(y.as_mut_ptr(), n).is_nan()) });
+                println!("{cpu} {op:?}: {ps:.0}, fold {folded:.0}");
+            }
+            for prim in BY_VALUE {
+                let Some(code) = by_value(prim, cpu.level) else { continue };
+                // SAFETY: as above.
+                let ps = best(&mut || unsafe { code(y.as_mut_ptr(), x.as_ptr(), n, 1.25) });
+                println!("{cpu} {prim}: {ps:.0}");
+            }
         }
     }
 

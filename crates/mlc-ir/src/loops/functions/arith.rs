@@ -201,6 +201,20 @@ pub trait Arith {
         let r = self.fma(nq, d.1, r);
         (q, self.div(r, d.0))
     }
+
+    /// The quotient of two pairs whose upper parts alone need not be exact to the last place. One division: the
+    /// reciprocal's error goes with that of the first quotient into the correction. It must not be subnormal.
+    #[inline(always)]
+    fn pair_quotient(&mut self, n: (Self::F, Self::F), d: (Self::F, Self::F)) -> Self::F {
+        let one = self.num(1.0);
+        let inverse = self.div(one, d.0);
+        let q = self.mul(n.0, inverse);
+        let nq = self.neg(q);
+        let r = self.fma(nq, d.0, n.0);
+        let lower = self.fma(nq, d.1, n.1);
+        let r = self.add(r, lower);
+        self.fma(r, inverse, q)
+    }
 }
 
 macro_rules! scalar {

@@ -153,22 +153,23 @@ pub fn expm1<A: Arith>(a: &mut A, x: A::F) -> A::F {
 
 #[inline(always)]
 pub fn tanh<A: Arith>(a: &mut A, x: A::F) -> A::F {
-    // tanh|x| = m / (m + 1) with m = (e^2|x| - 1) / 2.
+    // tanh|x| = (E - 1) / (E + 1) with E = e^2|x| >= 1 as a sum of two.
     let ax = a.abs(x);
     let top = a.pick(20.0, 40.0);
     let t = a.at_most(ax, top);
     let t = a.add(t, t);
-    let m = half_expm1(a, t);
-    let m = a.fast_two_sum(m.0, m.1);
+    let (k, r, r_lo) = reduce(a, t);
+    let (h, l) = exp_pair(a, r, r_lo);
+    let i = a.to_int(k);
+    let s = a.exp2_int(i);
+    let (h, l) = (a.mul(h, s), a.mul(l, s));
     let one = a.num(1.0);
-    let (d, e) = a.two_sum(one, m.0);
-    let e = a.add(e, m.1);
-    let (q, c) = a.pair_div(m, (d, e));
-    let y = a.add(q, c);
-    let y = a.xor_sign(y, x);
-    let tiny = a.pick(2f64.powi(-13), 2f64.powi(-28));
-    let small = a.lt(ax, tiny);
-    a.select(small, x, y)
+    let minus_one = a.num(-1.0);
+    let (n, ne) = a.fast_two_sum(h, minus_one);
+    let (d, de) = a.fast_two_sum(h, one);
+    let (ne, de) = (a.add(ne, l), a.add(de, l));
+    let y = a.pair_quotient((n, ne), (d, de));
+    a.xor_sign(y, x)
 }
 
 #[inline(always)]

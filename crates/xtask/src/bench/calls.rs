@@ -69,7 +69,8 @@ fn by_kernel<'p>(program: &'p LoopProgram, times: &[Duration]) -> Vec<(&'p Kerne
 fn work(kernel: &Kernel) -> (String, f64) {
     match &kernel.kind {
         Kind::Contract(c) => {
-            let sizes = [&c.batch, &c.m, &c.n, &c.k].map(|axes| axes.iter().map(|a: &Axis| a.extent).product());
+            let sizes =
+                [&c.batch, &c.m, &c.n, &c.k].map(|axes| axes.iter().map(|a: &Axis| a.extent).product());
             let [b, m, n, k]: [u64; 4] = sizes;
             let batch = if b > 1 { format!("{b} x ") } else { String::new() };
             (format!("{batch}{m} x {n} x {k}"), 2.0 * (b * m * n * k) as f64)

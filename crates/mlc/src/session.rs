@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mlc_diag::{Diagnostic, Diagnostics};
-use mlc_ir::loops::{ArenaId, ArenaKind, Lit, Place, Plan};
+use mlc_ir::loops::{ArenaId, ArenaKind, BufferId, Lit, Place, Plan};
 use mlc_ir::program::{Entry, EntryKind, StateDecl, system};
 use mlc_ir::types::Relation;
 use mlc_ir::{Binding, DType};
@@ -356,12 +356,15 @@ impl Engine for Session {
 
     fn run(&mut self, call: &Call, inputs: &[&[u8]]) -> Result<(), Diagnostics> {
         let running = &mut self.running[call.running];
-        for (port, bytes) in call.ports.iter().zip(inputs) {
-            if let Some(buffer) = port.and_then(|p| running.bound.inputs[p].buffer) {
-                running.session.write(buffer, bytes)?;
-            }
+        let bound = &running.bound;
+        let buffer = |port: &Option<usize>| port.and_then(|p| bound.inputs[p].buffer);
+        let given = call.ports.iter().zip(inputs).filter_map(|(p, &bytes)| Some((buffer(p)?, bytes)));
+        // An input that is an output too is asked for later.
+        let returned = |input: BufferId| bound.outputs.iter().any(|o| o.buffer == Some(input));
+        for (input, bytes) in given.clone().filter(|g| returned(g.0)) {
+            running.session.write(input, bytes)?;
         }
-        running.session.run()?;
+        running.session.run_on(&mut given.filter(|g| !returned(g.0)))?;
         match running.session.fault() {
             None => Ok(()),
             Some(fault) => {

@@ -138,6 +138,32 @@ fn sessions_share_code_and_state() {
     assert_eq!(floats(&now), [3.0, 4.0, 5.0, 6.0]);
 }
 
+/// Inputs are read where they lie, copied if that is not aligned, and forgotten afterwards.
+#[test]
+fn inputs_may_be_lent() {
+    let plan = Arc::new(plan(Span::NONE));
+    let code = backend().compile(plan.clone()).unwrap();
+    let state = Arc::new(StateStore::new(&plan, &backend()).unwrap());
+    state.write(&plan, &plan.places[1], &bytes(&[1.0, 2.0, 3.0, 4.0])).unwrap();
+    let mut session = code.session(state).unwrap();
+    session.write(BufferId(0), &ids([0; 6])).unwrap();
+    let lent = [vec![0; 8], ids([3, 2, 1, 0, 0, 3])].concat();
+    let mut shifted = vec![0u8; lent.len() + 1];
+    let odd = usize::from(shifted.as_ptr().addr().is_multiple_of(2));
+    shifted[odd..odd + 24].copy_from_slice(&lent[8..]);
+    let (mut out, mut written) = (vec![0; 24], vec![0; 24]);
+    for (i, input) in [&lent[8..], &shifted[odd..odd + 24]].into_iter().enumerate() {
+        session.run_on(&mut [(BufferId(0), input)].into_iter()).unwrap();
+        session.read(BufferId(5), &mut out).unwrap();
+        let want = [4.0, 3.0, 2.0, 1.0, 1.0, 4.0].map(|v| (v + i as f32) * 2.5 * 2.5);
+        assert_eq!(floats(&out), want);
+        session.read(BufferId(0), &mut written).unwrap();
+        assert_eq!(written, if i == 0 { vec![0; 24] } else { lent[8..].to_vec() });
+    }
+    assert!(session.run_on(&mut [(BufferId(0), &lent[..3])].into_iter()).is_err());
+    assert!(session.run_on(&mut [(BufferId(5), &lent[8..])].into_iter()).is_err());
+}
+
 #[test]
 fn sessions_run_on_threads_of_their_own() {
     let plan = Arc::new(plan(Span::NONE));

@@ -75,6 +75,18 @@ pub trait Session: Send {
     /// Runs all calls once. A fault on the device does not stop it: ask [`Session::fault`].
     fn run(&mut self) -> Result<(), Diagnostic>;
 
+    /// As [`Session::run`], on these inputs. A device whose memory is the host's reads them where they lie; then
+    /// what was written before is what [`Session::read`] says of them and what later runs see.
+    fn run_on<'b>(
+        &mut self,
+        inputs: &mut dyn Iterator<Item = (BufferId, &'b [u8])>,
+    ) -> Result<(), Diagnostic> {
+        for (input, bytes) in inputs {
+            self.write(input, bytes)?;
+        }
+        self.run()
+    }
+
     /// The first fault of the last run.
     fn fault(&mut self) -> Option<Fault>;
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use mlc_diag::Diagnostic;
-use mlc_ir::loops::{ArenaKind, Call as PlannedCall, FaultRecord, Kind, Link, Plan, Repeat};
+use mlc_ir::loops::{ArenaKind, BufferId, Call as PlannedCall, FaultRecord, Kind, Link, Plan, Repeat, Role};
 
 use super::code::{Code, KernelCode, RepeatCode};
 use super::kernel::{Call, HostKernel, Phase};
@@ -19,6 +19,17 @@ use super::pool::{Pool, WorkerPanicked};
 pub struct Block {
     instrs: Vec<Instr>,
     args: Vec<*mut u8>,
+    /// Pointers into inputs.
+    inputs: Vec<InputUse>,
+}
+
+/// A pointer into an input.
+struct InputUse {
+    input: BufferId,
+    /// Position in the block's pointers.
+    at: usize,
+    offset: usize,
+    align: usize,
 }
 
 /// One call: where its pointers start.
@@ -112,11 +123,29 @@ impl Block {
     }
 
     fn push_args(&mut self, plan: &Plan, call: &PlannedCall, arenas: &[*mut u8]) {
-        for slice in &call.args {
+        for (slice, arg) in call.args.iter().zip(&plan.program.kernel_of(call).args) {
             let place = &plan.places[slice.buffer.ix()];
-            let at = place.offset + slice.offset * plan.program.buffer(slice.buffer).dtype.size() as u64;
-            self.args.push(arenas[place.arena.ix()].wrapping_add(at as usize));
+            let buffer = plan.program.buffer(slice.buffer);
+            let offset = slice.offset as usize * buffer.dtype.size();
+            if buffer.role == Role::Input {
+                let (at, align) = (self.args.len(), arg.align.max(1) as usize);
+                self.inputs.push(InputUse { input: slice.buffer, at, offset, align });
+            }
+            self.args.push(arenas[place.arena.ix()].wrapping_add(place.offset as usize + offset));
         }
+    }
+
+    /// Lets an input lie at `base` from now on. False, and nothing is changed, where a kernel asks for more
+    /// alignment.
+    pub fn place_input(&mut self, input: BufferId, base: *const u8) -> bool {
+        let mut uses = self.inputs.iter().filter(|u| u.input == input);
+        let aligned = uses.all(|u| base.addr().wrapping_add(u.offset).is_multiple_of(u.align));
+        if aligned {
+            for u in self.inputs.iter().filter(|u| u.input == input) {
+                self.args[u.at] = base.cast_mut().wrapping_add(u.offset);
+            }
+        }
+        aligned
     }
 
     pub fn len(&self) -> usize {

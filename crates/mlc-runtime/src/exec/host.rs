@@ -101,6 +101,10 @@ fn check(plan: &Plan) -> Result<(), String> {
         for (arg, slice) in kernel.args.iter().zip(&call.args) {
             let buffer = p.buffers.get(slice.buffer.ix()).ok_or("no such buffer")?;
             let end = slice.offset.checked_add(slice.len).ok_or("slice overflow")?;
+            // Inputs may lie in memory that is only lent.
+            if buffer.role == Role::Input && arg.mode != Mode::Read {
+                return Err(format!("input {} is written by {}", buffer.name, kernel.name));
+            }
             if buffer.dtype != arg.dtype || slice.len != arg.len || end > buffer.len {
                 return Err(format!(
                     "P6: {} does not fit argument {} of {}",
@@ -143,6 +147,8 @@ pub struct HostSession {
     arenas: Vec<Option<HostMemory>>,
     /// Holds the [`FaultRecord`].
     fault: HostMemory,
+    /// Inputs that lie elsewhere during a run.
+    lent: Vec<BufferId>,
 }
 
 // SAFETY: the pointers go into memory that the session owns or holds by `Arc`; access to the shared state is
@@ -175,7 +181,7 @@ impl HostSession {
         }
         let fault = HostMemory::zeroed(size_of::<FaultRecord>() as u64, super::ALIGN)?;
         let calls = Block::new(&plan, &code.kernels, &Bases { arenas: &bases, fault: fault.base() }, 0)?;
-        Ok(HostSession { calls, fault, arenas, state, code })
+        Ok(HostSession { calls, fault, arenas, state, code, lent: vec![] })
     }
 
     fn run_calls(&mut self, poison: bool, mut after: impl FnMut(&mut Self, usize)) -> Result<(), Diagnostic> {
@@ -229,6 +235,22 @@ impl HostSession {
         wrong.map_or(Ok(()), |what| Err(Diagnostic::bug(format!("{}: {what}", plan.program.name))))
     }
 
+    /// Own memory of an input that is `len` bytes long if that is said.
+    fn input(&mut self, input: BufferId, len: Option<usize>) -> Result<&mut [u8], Diagnostic> {
+        let own = self.code.plan.program.buffers.get(input.ix()).map_or(0, |b| b.bytes() as usize);
+        self.bytes_of(input, &[Role::Input], len.unwrap_or(own))
+    }
+
+    /// Lets an input be read where it lies, or copies it where kernels ask for more alignment.
+    fn lend(&mut self, input: BufferId, bytes: &[u8]) -> Result<(), Diagnostic> {
+        self.input(input, Some(bytes.len()))?;
+        if self.calls.place_input(input, bytes.as_ptr()) {
+            self.lent.push(input);
+            return Ok(());
+        }
+        self.write(input, bytes)
+    }
+
     /// The bytes of an input or output.
     fn bytes_of(&mut self, id: BufferId, roles: &[Role], len: usize) -> Result<&mut [u8], Diagnostic> {
         let plan = &self.code.plan;
@@ -264,6 +286,20 @@ impl Session for HostSession {
 
     fn run(&mut self) -> Result<(), Diagnostic> {
         self.run_calls(false, |_, _| {})
+    }
+
+    fn run_on<'b>(
+        &mut self,
+        inputs: &mut dyn Iterator<Item = (BufferId, &'b [u8])>,
+    ) -> Result<(), Diagnostic> {
+        let lent = inputs.map(|(input, bytes)| self.lend(input, bytes)).collect::<Result<(), _>>();
+        let run = lent.and_then(|()| self.run());
+        // The bytes are borrowed for this call only.
+        while let Some(input) = self.lent.pop() {
+            let own = self.input(input, None)?.as_ptr();
+            self.calls.place_input(input, own);
+        }
+        run
     }
 
     fn fault(&mut self) -> Option<Fault> {

@@ -30,7 +30,7 @@ pub struct Problem {
     pub rhs: Access,
     /// What a tile is estimated to take at least.
     pub grain_ns: u64,
-    /// Whether the product goes where it is contiguous along m.
+    /// Whether the product is used along m, which then had best be the lanes.
     pub out_along_m: bool,
 }
 

@@ -1,6 +1,8 @@
 //! Where products go: straight to an argument, or through an epilogue that runs on each tile when its last chunk of
 //! k is over, while the products are in the cache.
 
+use std::ops::Range;
+
 use mlc_ir::DType;
 use mlc_ir::loops::{
     Arg, ArgId, Axis, AxisId, Contraction, Expr, ExprId, ExprOp, Index, Kernel, Lit, Load, LoopBody, Mode,
@@ -10,6 +12,7 @@ use mlc_ir::loops::{
 use super::operand::{View, bounds_arg, sites, view};
 use crate::jit::{Source, Unit};
 use crate::schedule::Part;
+use crate::shape::renumber_axes;
 
 /// Where products go as they are, if that is all the epilogue does.
 pub fn direct(kernel: &Kernel, c: &Contraction) -> Option<(ArgId, View)> {
@@ -28,18 +31,34 @@ pub fn direct(kernel: &Kernel, c: &Contraction) -> Option<(ArgId, View)> {
     Some((store.arg, view(&store.index, &axes, m, m..n, n..axes.len())?))
 }
 
-/// The unit that runs the epilogue over a box of batch, m and n. Its last two arguments are the products, of the
-/// position 0 in rows of `width`, and the box.
-pub fn unit(kernel: &Kernel, c: &Contraction, width: usize) -> Unit {
+/// Whether the epilogue had best go along m: more of what it reads and writes lies contiguous so.
+pub fn along_m(c: &Contraction) -> bool {
+    let axes: Vec<Axis> = c.epilogue.axes().copied().collect();
+    let (m, n) = (c.first_m().ix(), c.first_n().ix());
+    let contiguous = |range: Range<usize>| {
+        let Some(axis) = range.rev().find(|&a| axes[a].extent != 1) else { return 0 };
+        let unit = |index: &Index| index.coef(AxisId(axis as u32)) == 1;
+        let loads = c.epilogue.exprs.iter().filter(|e| matches!(&e.op, ExprOp::Load(l) if unit(&l.index)));
+        loads.count() + c.epilogue.stores.iter().filter(|s| unit(&s.index)).count()
+    };
+    contiguous(m..n) > contiguous(n..axes.len())
+}
+
+/// The unit that runs the epilogue over a box of batch, m and n, or batch, n and m (`along_m`). Its last two arguments
+/// are the products, of the position 0, in rows of `width` along n, or along m, and the box.
+pub fn unit(kernel: &Kernel, c: &Contraction, along_m: bool, width: usize) -> Unit {
     let mut body = c.epilogue.clone();
-    let first_n = c.first_n().ix();
+    let (first_m, first_n) = (c.first_m().ix(), c.first_n().ix());
     let analysis = c.epilogue_analysis();
     let places: Vec<Space> = body.stores.iter().map(|s| analysis.index_space(&body, &s.index)).collect();
     body.cols = body.axes().copied().collect();
     body.rows = Vec::new();
     let extents: Vec<u64> = body.cols.iter().map(|a| a.extent).collect();
-    let m = Index::row_major(c.first_m(), &extents[c.first_m().ix()..first_n]).scale(width as i64);
-    let index = m.plus_index(&Index::row_major(c.first_n(), &extents[first_n..]));
+    let linear = |range: Range<usize>, outer: bool| {
+        let index = Index::row_major(AxisId(range.start as u32), &extents[range]);
+        if outer { index.scale(width as i64) } else { index }
+    };
+    let index = linear(first_m..first_n, !along_m).plus_index(&linear(first_n..extents.len(), along_m));
     let arg = ArgId(kernel.args.len() as u32);
     for e in &mut body.exprs {
         if e.op == ExprOp::Product {
@@ -48,6 +67,9 @@ pub fn unit(kernel: &Kernel, c: &Contraction, width: usize) -> Unit {
         }
     }
     once_a_row(&mut body, &places, first_n);
+    if along_m {
+        m_innermost(&mut body, first_m, first_n);
+    }
     let mut args = kernel.args.clone();
     args.push(Arg::new("product", c.acc, 0, Mode::Read));
     args.push(bounds_arg(extents.len() as u64));
@@ -59,6 +81,18 @@ pub fn unit(kernel: &Kernel, c: &Contraction, width: usize) -> Unit {
         site: sites(&c.lhs) + sites(&c.rhs),
         faults: !kernel.fault_sites().is_empty(),
     }
+}
+
+/// Puts the axes of n before those of m.
+fn m_innermost(body: &mut LoopBody, first_m: usize, first_n: usize) {
+    let axes = std::mem::take(&mut body.cols);
+    let order: Vec<usize> = (0..first_m).chain(first_n..axes.len()).chain(first_m..first_n).collect();
+    let mut map = vec![None; axes.len()];
+    for (to, &from) in order.iter().enumerate() {
+        map[from] = Some(AxisId(to as u32));
+    }
+    renumber_axes(body, &map);
+    body.cols = order.iter().map(|&a| axes[a]).collect();
 }
 
 /// Stores whose place depends on no column happen once a row (L3): in the first column.

@@ -51,8 +51,8 @@ pub(super) enum Side {
 pub(super) enum Out {
     /// The epilogue only stores: products go straight to an argument.
     Direct { arg: ArgId, view: View },
-    /// A unit reads them from rows of so many elements.
-    Epilogue { unit: usize, width: usize },
+    /// A unit reads them from rows of so many elements, along n or along m.
+    Epilogue { unit: usize, along_m: bool, width: usize },
 }
 
 /// Bytes from the start of a thread's working memory.
@@ -64,7 +64,7 @@ pub(super) struct Layout {
     pub room: usize,
     /// A tile of products, lanes contiguous.
     pub block: usize,
-    /// The tile with n contiguous, if lanes are along m.
+    /// The tile transposed, if lanes are not along what the epilogue goes along.
     pub turned: usize,
     total: usize,
 }
@@ -79,13 +79,17 @@ pub fn parts(kernel: &Kernel, c: &Contraction, level: Level, grain_ns: u64) -> P
         None => operand::access_of_code(c, *which),
     };
     let axes = [extents(&c.m), extents(&c.n), extents(&c.k)];
+    let out_along_m = match &direct {
+        Some((_, view)) => view.row == 1 && view.col != 1,
+        None => epilogue::along_m(c),
+    };
     let problem = Problem {
         batch: c.batch.iter().map(|a| a.extent).product(),
         extents: [0, 1, 2].map(|i| axes[i].iter().product()),
         lhs: access(&sides[0]),
         rhs: access(&sides[1]),
         grain_ns,
-        out_along_m: direct.as_ref().is_some_and(|(_, view)| view.row == 1 && view.col != 1),
+        out_along_m,
     };
     let blocking = with_type!(c.acc, T => problem.blocking(&T::micro(level), &Costs::of(level)));
     let mut units = Vec::new();
@@ -107,9 +111,10 @@ pub fn parts(kernel: &Kernel, c: &Contraction, level: Level, grain_ns: u64) -> P
     let out = match direct {
         Some((arg, view)) => Out::Direct { arg, view },
         None => {
-            let width = if blocking.swapped { blocking.form.rows } else { blocking.form.lanes };
-            units.push(epilogue::unit(kernel, c, width));
-            Out::Epilogue { unit: units.len() - 1, width }
+            let along_lanes = blocking.swapped == out_along_m;
+            let width = if along_lanes { blocking.form.lanes } else { blocking.form.rows };
+            units.push(epilogue::unit(kernel, c, out_along_m, width));
+            Out::Epilogue { unit: units.len() - 1, along_m: out_along_m, width }
         }
     };
     let mut parts = Parts {
@@ -159,7 +164,7 @@ impl Parts {
         let room = take(size * with_type!(self.acc, T => form.room(&T::micro(level)).total));
         let in_place = self.direct_lanes();
         let block = take(if in_place { 0 } else { size * form.rows * form.lanes });
-        let turned = matches!(self.out, Out::Epilogue { .. }) && self.blocking.swapped;
+        let turned = matches!(self.out, Out::Epilogue { along_m, .. } if self.blocking.swapped != along_m);
         let turned = take(if turned { size * form.rows * form.lanes } else { 0 });
         Layout { table, bounds, room, block, turned, total: layout.total }
     }

@@ -176,23 +176,22 @@ impl<'k, T: Element> Run<'k, T> {
     /// Runs the epilogue on a tile.
     unsafe fn epilogue(&self, block: MatrixMut<T>, place: &Place) {
         let p = self.parts;
-        let Out::Epilogue { unit, width } = p.out else { return };
-        // SAFETY: the layout has a turned block where lanes are along m.
+        let Out::Epilogue { unit, along_m, width } = p.out else { return };
+        let group = |axes: usize, range: &Range<u64>| (&p.axes[axes][..], range.clone());
+        let batch = (&p.batch[..], place.batch..place.batch + 1);
+        let (m, n) = (group(0, &place.m), group(1, &place.n));
+        let (outer, inner) = if along_m { (n, m) } else { (m, n) };
+        let first = outer.1.start * width as u64 + inner.1.start;
+        // SAFETY: the layout has a turned block where lanes are along the outer.
         unsafe {
             let mut product = block.base;
-            if p.blocking.swapped {
-                let [m, n] = [&place.m, &place.n].map(|r| (r.end - r.start) as usize);
+            if p.blocking.swapped != along_m {
+                let [rows, lanes] = [&inner, &outer].map(|(_, r)| (r.end - r.start) as usize);
                 product = self.own.add(p.layout.turned).cast();
-                (self.micro.transpose)(block.base, block.row, n, m, product, width);
+                (self.micro.transpose)(block.base, block.row, rows, lanes, product, width);
             }
-            let first = place.m.start * width as u64 + place.n.start;
             let product = product.wrapping_sub(first as usize);
-            let groups = [
-                (&p.batch[..], place.batch..place.batch + 1),
-                (&p.axes[0][..], place.m.clone()),
-                (&p.axes[1][..], place.n.clone()),
-            ];
-            self.run_unit(unit, product.cast(), &groups);
+            self.run_unit(unit, product.cast(), &[batch, outer, inner]);
         }
     }
 

@@ -174,6 +174,48 @@ fn an_optimizer_in_the_epilogue() {
     }
 }
 
+/// All that the epilogue reads and writes lies along m, but for a store once a row; m and n of several axes, or of ones
+/// that count nothing.
+#[test]
+fn epilogues_along_m() {
+    for (m, n, k) in
+        [([1, 1], [3, 5], 4), ([2, 35], [1, 9], 260), ([8, 40], [3, 70], 64), ([100, 1], [1, 1], 7)]
+    {
+        let ([m0, m1], [n0, n1]) = (m, n);
+        let (rows, cols) = (m0 * m1, n0 * n1);
+        let axes = [2, m0, m1, n0, n1, k];
+        let mut e = BodyBuilder::new(&axes[..3], &axes[3..5]);
+        let row = at(1, m1).plus_index(&at(2, 1));
+        let column = at(3, n1).plus_index(&at(4, 1));
+        let place = at(0, rows * cols).plus_index(&column.clone().scale(rows as i64)).plus_index(&row);
+        let p = e.product(DType::F32);
+        let v = e.load(A2, DType::F32, place.clone());
+        let bias = e.load(ArgId(3), DType::F32, row.clone());
+        let v = e.prim(Prim::Mul, &[v, bias]);
+        let v = e.prim(Prim::Sub, &[p, v]);
+        let whole = e.axis_value(AxisId(2));
+        e.store(A2, place, v);
+        e.store(ArgId(4), at(0, rows).plus_index(&row), whole);
+        let lhs = at(0, rows * k).plus_index(&row).plus_index(&at(5, rows));
+        let rhs = at(0, cols * k).plus_index(&column).plus_index(&at(5, cols));
+        let kernel = Parts {
+            args: vec![
+                read("x", DType::F32, 2 * rows * k),
+                read("dy", DType::F32, 2 * cols * k),
+                Arg::new("w", DType::F32, 2 * rows * cols, Mode::ReadWrite),
+                read("b", DType::F32, rows),
+                write("i", DType::I64, 2 * rows),
+            ],
+            axes: [vec![2], m.to_vec(), n.to_vec(), vec![k]],
+            lhs: loaded(A0, &axes, lhs),
+            rhs: loaded(A1, &axes, rhs),
+            epilogue: e.finish(),
+        }
+        .kernel();
+        check_numbers(&format!("along m {m:?}x{n:?}x{k}"), &kernel, k);
+    }
+}
+
 /// Two outputs, one of a function, one transposed, and a store once a row.
 #[test]
 fn several_stores_and_functions() {

@@ -77,10 +77,7 @@ pub trait Session: Send {
 
     /// As [`Session::run`], on these inputs. A device whose memory is the host's reads them where they lie; then
     /// what was written before is what [`Session::read`] says of them and what later runs see.
-    fn run_on<'b>(
-        &mut self,
-        inputs: &mut dyn Iterator<Item = (BufferId, &'b [u8])>,
-    ) -> Result<(), Diagnostic> {
+    fn run_on(&mut self, inputs: &mut dyn Iterator<Item = (BufferId, &[u8])>) -> Result<(), Diagnostic> {
         for (input, bytes) in inputs {
             self.write(input, bytes)?;
         }

@@ -241,6 +241,13 @@ impl HostSession {
         self.bytes_of(input, &[Role::Input], len.unwrap_or(own))
     }
 
+    fn lend_all(&mut self, inputs: &mut dyn Iterator<Item = (BufferId, &[u8])>) -> Result<(), Diagnostic> {
+        for (input, bytes) in inputs {
+            self.lend(input, bytes)?;
+        }
+        Ok(())
+    }
+
     /// Lets an input be read where it lies, or copies it where kernels ask for more alignment.
     fn lend(&mut self, input: BufferId, bytes: &[u8]) -> Result<(), Diagnostic> {
         self.input(input, Some(bytes.len()))?;
@@ -288,12 +295,8 @@ impl Session for HostSession {
         self.run_calls(false, |_, _| {})
     }
 
-    fn run_on<'b>(
-        &mut self,
-        inputs: &mut dyn Iterator<Item = (BufferId, &'b [u8])>,
-    ) -> Result<(), Diagnostic> {
-        let lent = inputs.map(|(input, bytes)| self.lend(input, bytes)).collect::<Result<(), _>>();
-        let run = lent.and_then(|()| self.run());
+    fn run_on(&mut self, inputs: &mut dyn Iterator<Item = (BufferId, &[u8])>) -> Result<(), Diagnostic> {
+        let run = self.lend_all(inputs).and_then(|()| self.run());
         // The bytes are borrowed for this call only.
         while let Some(input) = self.lent.pop() {
             let own = self.input(input, None)?.as_ptr();

@@ -361,5 +361,7 @@ fn missing_inputs(entry: &Entry, missing: &[&InputDecl]) -> Diagnostic {
     for decl in missing {
         d = d.label(decl.span, format!("declared as {}", decl.ty));
     }
-    d.hint(format!("give --input {}=FILE.npy, or --random-inputs to try it out", missing[0].name))
+    let text = missing[0].ty.dtype == DType::U8;
+    let or_text = if text { format!(", --input \"{}=text:HELLO\"", missing[0].name) } else { String::new() };
+    d.hint(format!("give --input {}=FILE.npy{or_text}, or --random-inputs to try it out", missing[0].name))
 }

@@ -102,6 +102,9 @@ macro_rules! tiles {
 tiles!(f32, F32x8, F32x16, super::transpose_f32, [turned!(4), turned!(8)]);
 tiles!(f64, F64x4, F64x8, super::transpose_f64, [&[], &[]]);
 
+/// How many steps of k ahead [`turned`] asks for memory: two lines of each of eight rows hide the way to it.
+const TURNED_AHEAD: usize = 64;
+
 /// Lanes lie contiguous along k: blocks of eight by eight are transposed in registers, two to a line of memory.
 ///
 /// # Safety
@@ -115,29 +118,38 @@ unsafe fn turned<const R: usize, const C: usize, const ALONG_K: bool>(s: &Step<f
         let x =
             |r: usize, p: usize| _mm256_broadcast_ss(&*s.rows.offset(r as isize * row + p as isize * col));
         let mut acc = [[_mm256_setzero_ps(); C]; R];
-        for p in (0..full).step_by(16) {
-            for c in 0..C {
-                let lanes = s.lanes.offset(8 * c as isize * s.lane_stride);
+        // Eight rows at a time for all of k: few streams of memory, and lines that often share a set of the first cache.
+        for c in 0..C {
+            let group = |c: usize| s.lanes.wrapping_offset(8 * c as isize * s.lane_stride);
+            let lanes = group(c);
+            // What comes after these: the next eight, or the first of the next chunk of k.
+            let after = if c + 1 < C { group(c + 1) } else { group(0).wrapping_add(s.kc) };
+            let mut sums: [__m256; R] = std::array::from_fn(|r| acc[r][c]);
+            for p in (0..full).step_by(16) {
+                let ahead = p + TURNED_AHEAD;
+                let ahead =
+                    if ahead < s.kc { lanes.wrapping_add(ahead) } else { after.wrapping_add(ahead - s.kc) };
                 for l in 0..8 {
-                    prefetch(lanes.wrapping_offset(l * s.lane_stride).wrapping_add(p + 64));
+                    prefetch(ahead.wrapping_offset(l * s.lane_stride));
                 }
                 for q in (p..full.min(p + 16)).step_by(4) {
                     for (i, y) in columns(lanes.add(q), s.lane_stride).into_iter().enumerate() {
-                        for (r, sums) in acc.iter_mut().enumerate() {
-                            sums[c] = _mm256_fmadd_ps(x(r, q + i), y, sums[c]);
+                        for (r, sum) in sums.iter_mut().enumerate() {
+                            *sum = _mm256_fmadd_ps(x(r, q + i), y, *sum);
                         }
                     }
                 }
             }
-        }
-        for p in full..s.kc {
-            for c in 0..C {
-                let lane = |l: usize| *s.lanes.offset((8 * c + l) as isize * s.lane_stride).add(p);
+            for p in full..s.kc {
+                let lane = |l: usize| *lanes.offset(l as isize * s.lane_stride).add(p);
                 let y = std::array::from_fn::<f32, 8, _>(lane);
                 let y = _mm256_loadu_ps(y.as_ptr());
-                for (r, sums) in acc.iter_mut().enumerate() {
-                    sums[c] = _mm256_fmadd_ps(x(r, p), y, sums[c]);
+                for (r, sum) in sums.iter_mut().enumerate() {
+                    *sum = _mm256_fmadd_ps(x(r, p), y, *sum);
                 }
+            }
+            for (acc, sum) in acc.iter_mut().zip(sums) {
+                acc[c] = sum;
             }
         }
         for (r, sums) in acc.into_iter().enumerate() {

@@ -16,6 +16,8 @@ use super::tile::{CHUNK, Reach, TileForm};
 pub enum Access {
     /// Strides along m or n, and along k.
     Strided { own: i64, k: i64 },
+    /// In runs of contiguous elements, along k or along m or n.
+    Pieces { along_k: bool },
     /// Code writes them, contiguous along k or along m or n.
     Code { along_k: bool },
 }
@@ -58,6 +60,8 @@ const ROWS_KEPT: u64 = 128 << 10;
 const OFTEN: u64 = 4;
 /// Pages that are reached without delay.
 const PAGES_AT_HAND: u64 = 64;
+/// Short runs take so many times as long to copy as long ones.
+const PIECES: f64 = 2.0;
 /// Lines of a first-level cache that share a set.
 const WAYS: u64 = 8;
 
@@ -195,6 +199,7 @@ impl<T: Element> Cut<'_, T> {
         let c = self.costs;
         let row = match (row_access, form.row_reach) {
             (Access::Code { .. }, _) => c.code,
+            (Access::Pieces { .. }, _) => PIECES * c.copy,
             (_, Reach::InPlace) => 0.0,
             (Access::Strided { own, k }, _) => {
                 if own == 1 || k == 1 {
@@ -206,6 +211,8 @@ impl<T: Element> Cut<'_, T> {
         };
         let lane = match (lane_access, form.lane_reach) {
             (Access::Code { along_k }, _) => c.code + if along_k { c.transpose } else { 0.0 },
+            (Access::Pieces { along_k: true }, _) => c.transpose,
+            (Access::Pieces { along_k: false }, _) => PIECES * c.copy,
             (_, Reach::InPlace) => 0.0,
             (Access::Strided { own: 1, .. }, _) => c.copy,
             (Access::Strided { k: 1, .. }, _) if form.turned => 0.5 * c.transpose,

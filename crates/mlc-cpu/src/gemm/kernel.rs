@@ -13,7 +13,7 @@ use mlc_runtime::exec::{HostKernel, Phase, ScratchNeed, Workspace};
 use super::blocking::{Access, Blocking, Problem};
 use super::cost::Costs;
 use super::lanes::Element;
-use super::operand::{self, View, Which};
+use super::operand::{self, PieceView, View, Which};
 use super::run::Run;
 use super::{epilogue, with_type};
 use crate::features::{CpuFeatures, Level};
@@ -43,8 +43,26 @@ pub struct Parts {
 pub(super) enum Side {
     /// In an argument.
     Plain { arg: ArgId, view: View },
+    /// In runs of elements in an argument.
+    Pieces { arg: ArgId, view: PieceView },
     /// Evaluated by a unit, rows a chunk apart (`along_k`) or columns `width`: a micro-kernel's.
     Code { unit: usize, along_k: bool, width: usize },
+}
+
+/// What an operand turns out to be.
+enum Found {
+    Plain(ArgId, View),
+    Pieces(ArgId, PieceView),
+    Code,
+}
+
+impl Found {
+    fn of(kernel: &Kernel, c: &Contraction, which: Which) -> Found {
+        if let Some((arg, view)) = operand::plain(kernel, c, which) {
+            return Found::Plain(arg, view);
+        }
+        operand::pieces(kernel, c, which).map_or(Found::Code, |(arg, view)| Found::Pieces(arg, view))
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -72,11 +90,12 @@ pub(super) struct Layout {
 /// Takes a contraction of at least one product apart; a chunk is estimated to take at least `grain_ns`.
 pub fn parts(kernel: &Kernel, c: &Contraction, level: Level, grain_ns: u64) -> Parts {
     let extents = |axes: &[Axis]| axes.iter().map(|a| a.extent).collect::<Vec<u64>>();
-    let sides = [Which::Lhs, Which::Rhs].map(|which| (which, operand::plain(kernel, c, which)));
+    let sides = [Which::Lhs, Which::Rhs].map(|which| (which, Found::of(kernel, c, which)));
     let direct = epilogue::direct(kernel, c);
-    let access = |(which, plain): &(Which, Option<(ArgId, View)>)| match plain {
-        Some((_, view)) => Access::Strided { own: view.row, k: view.col },
-        None => operand::access_of_code(c, *which),
+    let access = |(which, found): &(Which, Found)| match found {
+        Found::Plain(_, view) => Access::Strided { own: view.row, k: view.col },
+        Found::Pieces(_, view) => Access::Pieces { along_k: view.axes.along_k() },
+        Found::Code => operand::access_of_code(c, *which),
     };
     let axes = [extents(&c.m), extents(&c.n), extents(&c.k)];
     let out_along_m = match &direct {
@@ -100,9 +119,10 @@ pub fn parts(kernel: &Kernel, c: &Contraction, level: Level, grain_ns: u64) -> P
             if is_rows { shape.rows() } else { shape.lanes }
         })
     };
-    let sides = sides.map(|(which, plain)| match plain {
-        Some((arg, view)) => Side::Plain { arg, view },
-        None => {
+    let sides = sides.map(|(which, found)| match found {
+        Found::Plain(arg, view) => Side::Plain { arg, view },
+        Found::Pieces(arg, view) => Side::Pieces { arg, view },
+        Found::Code => {
             let along_k = operand::access_of_code(c, which) == Access::Code { along_k: true };
             units.push(operand::unit(kernel, c, which, along_k, width(which)));
             Side::Code { unit: units.len() - 1, along_k, width: width(which) }

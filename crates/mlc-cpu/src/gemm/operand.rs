@@ -8,7 +8,7 @@ use mlc_ir::loops::{
 };
 
 use super::blocking::Access;
-use super::tile::CHUNK;
+use super::tile::{CHUNK, PieceAxes, PieceAxis};
 use crate::jit::{Source, Unit};
 use crate::schedule::Part;
 use crate::shape::renumber_axes;
@@ -21,6 +21,17 @@ pub struct View {
     pub row: i64,
     pub col: i64,
 }
+
+/// A view of batch x rows x columns of which rows and columns have several strides.
+#[derive(Debug, Clone)]
+pub struct PieceView {
+    pub offset: i64,
+    pub batch: Vec<i64>,
+    pub axes: PieceAxes,
+}
+
+/// Shorter runs of contiguous elements than this had better be left to generated code.
+const MIN_RUN: usize = 8;
 
 /// Which operand: its own axes and its place among the contraction's axes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +66,39 @@ pub fn plain(kernel: &Kernel, c: &Contraction, which: Which) -> Option<(ArgId, V
     let k = c.first_k().ix();
     let axes: Vec<Axis> = c.axes().copied().collect();
     Some((load.arg, view(&load.index, &axes, c.batch.len(), which.own(c), k..axes.len())?))
+}
+
+/// The operand as runs of contiguous elements of an argument, if that is what it is.
+pub fn pieces(kernel: &Kernel, c: &Contraction, which: Which) -> Option<(ArgId, PieceView)> {
+    let load = which.of(c).as_load()?;
+    if load.guard.is_some() || kernel.arg(load.arg).dtype != c.acc || !load.index.is_affine() {
+        return None;
+    }
+    let axes: Vec<Axis> = c.axes().copied().collect();
+    let coef = |a: usize| load.index.coef(AxisId(a as u32));
+    let merged = |range: Range<usize>| {
+        let mut merged: Vec<PieceAxis> = Vec::new();
+        for a in range.filter(|&a| axes[a].extent != 1) {
+            let (extent, stride) = (axes[a].extent as usize, coef(a) as isize);
+            match merged.last_mut() {
+                Some(outer) if outer.stride == stride.wrapping_mul(extent as isize) => {
+                    *outer = PieceAxis { extent: outer.extent * extent, stride };
+                }
+                _ => merged.push(PieceAxis { extent, stride }),
+            }
+        }
+        if merged.is_empty() {
+            merged.push(PieceAxis { extent: 1, stride: 0 });
+        }
+        merged
+    };
+    let k = c.first_k().ix();
+    let pieces = PieceAxes { rows: merged(which.own(c)), cols: merged(k..axes.len()) };
+    let long = |a: Option<&PieceAxis>| a.is_some_and(|a| a.stride == 1 && a.extent >= MIN_RUN);
+    (long(pieces.rows.last()) || long(pieces.cols.last())).then(|| {
+        let batch = (0..c.batch.len()).map(coef).collect();
+        (load.arg, PieceView { offset: load.index.offset, batch, axes: pieces })
+    })
 }
 
 /// The index as a strided view, if its rows and its columns each have one stride.

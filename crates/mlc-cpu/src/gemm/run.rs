@@ -9,7 +9,7 @@ use super::kernel::{Out, Parts, Side};
 use super::lanes::Element;
 use super::micro::Micro;
 use super::operand::View;
-use super::tile::{CHUNK, Fill, Source, Tile};
+use super::tile::{CHUNK, Fill, Pieces, Source, Tile};
 use super::{Matrix, MatrixMut};
 use crate::features::CpuFeatures;
 use crate::kernel::call;
@@ -112,13 +112,23 @@ impl<'k, T: Element> Run<'k, T> {
         Some(Code { run: self, side, unit, along_k, width, batch: place.batch, first })
     }
 
-    unsafe fn source<'a>(&self, side: usize, code: &'a Option<Code<'a, T>>, place: &Place) -> Source<'a, T> {
+    unsafe fn source<'a>(
+        &'a self,
+        side: usize,
+        code: &'a Option<Code<'a, T>>,
+        place: &Place,
+    ) -> Source<'a, T> {
         let first = if side == 0 { place.m.start } else { place.n.start };
         match (&self.parts.sides[side], code) {
             (Side::Plain { arg, view }, _) => {
                 // SAFETY: the caller's promise.
                 let m = unsafe { self.matrix(arg.ix(), view, place.batch) };
                 Source::Memory(Matrix { base: m.at(first as usize, 0), row: m.row, col: m.col })
+            }
+            (Side::Pieces { arg, view }, _) => {
+                // SAFETY: the caller's promise.
+                let base = unsafe { self.batch_at(arg.ix(), view.offset, &view.batch, place.batch) };
+                Source::Pieces(Pieces { base, axes: &view.axes, first: first as usize })
             }
             (_, Some(code)) => Source::Code(code),
             (Side::Code { .. }, None) => unreachable!("code of every side that has some"),
@@ -140,15 +150,22 @@ impl<'k, T: Element> Run<'k, T> {
 
     /// The matrix of one product in an argument.
     unsafe fn matrix(&self, arg: usize, view: &View, batch: u64) -> MatrixMut<T> {
+        // SAFETY: the caller's promise.
+        let base = unsafe { self.batch_at(arg, view.offset, &view.batch, batch) };
+        MatrixMut { base, row: view.row as isize, col: view.col as isize }
+    }
+
+    /// The first element of one product in an argument.
+    unsafe fn batch_at(&self, arg: usize, offset: i64, strides: &[i64], batch: u64) -> *mut T {
         // SAFETY: the table has the kernel's arguments.
         let base: *mut T = unsafe { *self.args.add(arg) }.cast();
         let mut rest = batch;
-        let mut at = view.offset;
-        for (&extent, &stride) in self.parts.batch.iter().zip(&view.batch).rev() {
+        let mut at = offset;
+        for (&extent, &stride) in self.parts.batch.iter().zip(strides).rev() {
             at += (rest % extent) as i64 * stride;
             rest /= extent;
         }
-        MatrixMut { base: base.wrapping_offset(at as isize), row: view.row as isize, col: view.col as isize }
+        base.wrapping_offset(at as isize)
     }
 
     /// Copies a tile to where neither rows nor lanes need be contiguous.

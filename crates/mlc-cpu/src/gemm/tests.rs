@@ -3,7 +3,7 @@
 
 use super::lanes::{Array, Element};
 use super::micro::{Micro, shape, transpose};
-use super::tile::{CHUNK, Fill, Reach, Source, Tile, TileForm};
+use super::tile::{CHUNK, Fill, PieceAxes, PieceAxis, Pieces, Reach, Source, Tile, TileForm};
 use super::{Matrix, MatrixMut};
 use crate::features::CpuFeatures;
 use crate::tests::Rng;
@@ -54,11 +54,14 @@ enum Lie {
     Across,
     /// Contiguous in no direction.
     Apart,
+    /// Rows and columns in runs; contiguous along k, or across rows.
+    Runs { along_k: bool },
 }
 
 /// The elements of a [rows, k] matrix laid out, and the matrix.
-fn lay<T: Element>(lie: Lie, from: &[T], rows: usize, k: usize) -> (Vec<T>, Matrix<T>) {
+fn lay<T: Element>(lie: Lie, from: &[T], rows: usize, k: usize) -> Laid<T> {
     let (row, col, offset) = match lie {
+        Lie::Runs { along_k } => return runs(along_k, from, rows, k),
         Lie::AlongK => (k + 3, 1, 5),
         Lie::Across => (1, rows + 2, 1),
         Lie::Apart => (2, 2 * rows + 1, 3),
@@ -70,7 +73,54 @@ fn lay<T: Element>(lie: Lie, from: &[T], rows: usize, k: usize) -> (Vec<T>, Matr
         }
     }
     let base = memory[offset..].as_ptr();
-    (memory, Matrix { base, row: row as isize, col: col as isize })
+    Laid { memory, base, at: At::Matrix([row as isize, col as isize]) }
+}
+
+/// Operands in memory.
+struct Laid<T> {
+    #[expect(dead_code, reason = "what `base` points to")]
+    memory: Vec<T>,
+    base: *const T,
+    at: At,
+}
+
+enum At {
+    /// Strides of rows and columns.
+    Matrix([isize; 2]),
+    Pieces(PieceAxes),
+}
+
+impl<T> Laid<T> {
+    fn source(&self) -> Source<'_, T> {
+        match &self.at {
+            &At::Matrix([row, col]) => Source::Memory(Matrix { base: self.base, row, col }),
+            At::Pieces(axes) => Source::Pieces(Pieces { base: self.base, axes, first: 0 }),
+        }
+    }
+}
+
+/// Rows and columns as runs of five with gaps between them.
+fn runs<T: Element>(along_k: bool, from: &[T], rows: usize, k: usize) -> Laid<T> {
+    const RUN: usize = 5;
+    let (row_runs, col_runs) = (rows.div_ceil(RUN).max(1), k.div_ceil(RUN).max(1));
+    // Innermost a run of one, then the other's, then the runs' own.
+    let (inner, outer) = (RUN + 1, RUN * (RUN + 1) + 2);
+    let (row, col) = if along_k { (inner, 1) } else { (1, inner) };
+    let (row_run, col_run) = (outer, outer * row_runs + 3);
+    let mut memory = vec![T::ZERO; col_run * col_runs];
+    for r in 0..rows {
+        for p in 0..k {
+            let at = r / RUN * row_run + r % RUN * row + p / RUN * col_run + p % RUN * col;
+            memory[at] = from[r * k + p];
+        }
+    }
+    let axis = |extent, stride: usize| PieceAxis { extent, stride: stride as isize };
+    let axes = PieceAxes {
+        rows: vec![axis(row_runs, row_run), axis(RUN, row)],
+        cols: vec![axis(col_runs, col_run), axis(RUN, col)],
+    };
+    let base = memory.as_ptr();
+    Laid { memory, base, at: At::Pieces(axes) }
 }
 
 /// Code that copies.
@@ -109,14 +159,16 @@ fn check<T: Element>(
     let mut rng = Rng::new((m * 1000 + n * 100 + k) as u64);
     let (a, b) = (numbers(&mut rng, m * k, &of), numbers(&mut rng, n * k, &of));
     let want = want(extents, &a, &b);
+    let runs = Lie::Runs { along_k: (m + n + k) % 3 == 0 };
+    let lies = [Some(Lie::AlongK), Some(Lie::Across), Some(Lie::Apart), Some(runs), None];
     for (wide, turned) in [(false, false), (true, false), (true, true)] {
         let shape = if wide { micro.wide } else { micro.tall };
         let rows_taken = if turned { micro.turned.len() } else { shape.rows() };
         if (wide && m > shape.rows()) || (turned && m > rows_taken) {
             continue;
         }
-        for rows in [Some(Lie::AlongK), Some(Lie::Across), Some(Lie::Apart), None] {
-            for lanes in [Some(Lie::AlongK), Some(Lie::Across), Some(Lie::Apart), None] {
+        for rows in lies {
+            for lanes in lies {
                 if turned && lanes != Some(Lie::AlongK) {
                     continue;
                 }
@@ -149,16 +201,12 @@ fn check<T: Element>(
                             let width = if padded { form.lanes } else { n };
                             let mut out = vec![of(77.0); m * width];
                             let mut room = vec![of(f64::NAN); form.room(micro).total];
-                            let source = |memory: &Option<(Vec<T>, Matrix<T>)>, code| match memory {
-                                Some((_, matrix)) => Source::Memory(*matrix),
-                                None => Source::Code(code),
-                            };
                             let tile = Tile {
                                 form: &form,
                                 micro,
                                 extents,
-                                rows: source(&row_memory, &row_code),
-                                lanes: source(&lane_memory, &lane_code),
+                                rows: row_memory.as_ref().map_or(Source::Code(&row_code), Laid::source),
+                                lanes: lane_memory.as_ref().map_or(Source::Code(&lane_code), Laid::source),
                                 out: MatrixMut { base: out.as_mut_ptr(), row: width as isize, col: 1 },
                                 padded,
                                 room: room.as_mut_ptr(),

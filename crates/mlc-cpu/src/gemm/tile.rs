@@ -24,6 +24,7 @@ pub const CHUNK: usize = KC as usize;
 #[derive(Clone, Copy)]
 pub enum Source<'a, T> {
     Memory(Matrix<T>),
+    Pieces(Pieces<'a, T>),
     Code(&'a dyn Fill<T>),
 }
 
@@ -38,6 +39,74 @@ pub trait Fill<T> {
     /// # Safety
     /// There is room, and the operand has these elements.
     unsafe fn fill(&self, row: usize, count: usize, k: usize, kc: usize, to: *mut T);
+}
+
+/// An operand in memory whose rows or columns lie in runs: several axes that do not merge.
+#[derive(Clone, Copy)]
+pub struct Pieces<'a, T> {
+    /// The position 0.
+    pub base: *const T,
+    pub axes: &'a PieceAxes,
+    /// The tile's first row.
+    pub first: usize,
+}
+
+/// Axes of rows and of columns, outermost first; there is at least one of each.
+#[derive(Debug, Clone)]
+pub struct PieceAxes {
+    pub rows: Vec<PieceAxis>,
+    pub cols: Vec<PieceAxis>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct PieceAxis {
+    pub extent: usize,
+    pub stride: isize,
+}
+
+impl PieceAxes {
+    /// Whether columns are contiguous, so that copies go along them.
+    pub fn along_k(&self) -> bool {
+        self.cols.last().is_some_and(|a| a.stride == 1)
+    }
+}
+
+impl<T: Copy> Pieces<'_, T> {
+    /// Calls `f` for the matrices that rows `row .. row + count`, columns `k .. k + kc` consist of, with their first row
+    /// and column, counted from `row` and `k`, and their extents.
+    #[inline(always)]
+    fn each(
+        &self,
+        [row, count]: [usize; 2],
+        [k, kc]: [usize; 2],
+        mut f: impl FnMut(Matrix<T>, [usize; 2], [usize; 2]),
+    ) {
+        let mut r = 0;
+        while r < count {
+            let (row_at, row_stride, rows) = run(&self.axes.rows, self.first + row + r, count - r);
+            let mut p = 0;
+            while p < kc {
+                let (col_at, col_stride, cols) = run(&self.axes.cols, k + p, kc - p);
+                let base = self.base.wrapping_offset(row_at + col_at);
+                f(Matrix { base, row: row_stride, col: col_stride }, [r, p], [rows, cols]);
+                p += cols;
+            }
+            r += rows;
+        }
+    }
+}
+
+/// Where the position `at` is, and how many positions from it on, at most `most`, are one stride apart.
+#[inline(always)]
+fn run(axes: &[PieceAxis], at: usize, most: usize) -> (isize, isize, usize) {
+    let Some((inner, outer)) = axes.split_last() else { return (0, 0, most) };
+    let (mut rest, i) = (at / inner.extent, at % inner.extent);
+    let mut offset = i as isize * inner.stride;
+    for a in outer.iter().rev() {
+        offset += (rest % a.extent) as isize * a.stride;
+        rest /= a.extent;
+    }
+    (offset, inner.stride, most.min(inner.extent - i))
 }
 
 /// How an operand reaches the micro-kernels.
@@ -240,17 +309,31 @@ impl<T: Element> Tile<'_, T> {
             if let Source::Memory(m) = self.rows
                 && self.form.row_reach == Reach::InPlace
             {
-                let along_k = m.col == 1 && count > 1;
+                let along_k = m.col == 1 && self.extents[0] > 1;
                 let (step, stride) = if along_k { (m.row, m.row) } else { (1, m.col) };
                 return Rows { base: m.at(0, p), step, stride, along_k };
             }
             let along_k = match self.rows {
                 Source::Memory(m) => m.row != 1,
+                Source::Pieces(pieces) => pieces.axes.along_k(),
                 Source::Code(code) => code.along_k(),
             };
             match self.rows {
                 Source::Memory(m) if along_k => copy_along_k(m.shifted(0, p), count, kc, to),
                 Source::Memory(m) => copy_groups(m.shifted(0, p), count, kc, to, group),
+                Source::Pieces(pieces) if along_k => {
+                    pieces.each([0, count], [p, kc], |m, [i, q], [count, kc]| {
+                        copy_along_k(m, count, kc, to.add(i * CHUNK + q));
+                    });
+                }
+                Source::Pieces(pieces) => {
+                    for g in (0..count).step_by(group) {
+                        let to = to.add(g * CHUNK);
+                        pieces.each([g, group.min(count - g)], [p, kc], |m, [i, q], [count, kc]| {
+                            copy_across(m, count, kc, to.add(q * group + i), group);
+                        });
+                    }
+                }
                 Source::Code(code) if along_k => code.fill(0, count, p, kc, to),
                 Source::Code(code) => {
                     for i in (0..count).step_by(group) {
@@ -310,6 +393,14 @@ impl<T: Element> Tile<'_, T> {
                     (self.micro.transpose)(m.at(j, p), m.row, count, kc, to, width);
                 }
                 Source::Memory(m) => copy_across(m.shifted(j, p), count, kc, to, width),
+                Source::Pieces(pieces) => pieces.each([j, count], [p, kc], |m, [i, q], [count, kc]| {
+                    let to = to.add(q * width + i);
+                    if m.col == 1 {
+                        (self.micro.transpose)(m.base, m.row, count, kc, to, width);
+                    } else {
+                        copy_across(m, count, kc, to, width);
+                    }
+                }),
                 Source::Code(code) if code.along_k() => {
                     let raw = self.room.add(self.form.room(self.micro).raw);
                     code.fill(j, count, p, kc, raw);

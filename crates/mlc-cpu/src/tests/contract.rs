@@ -216,6 +216,39 @@ fn epilogues_along_m() {
     }
 }
 
+/// The gradients of a linear layer between heads: an operand's rows and columns lie in runs, across or along k.
+#[test]
+fn operands_in_runs() {
+    for (heads, wide, images, time, n) in [(3, 16, 2, 40, 33), (2, 9, 3, 130, 20), (1, 64, 1, 5, 70)] {
+        let m = heads * wide;
+        let axes = [heads, wide, n, images, time];
+        let mut e = BodyBuilder::new(&[heads, wide], &[n]);
+        let p = e.product(DType::F32);
+        e.store(A2, Index::row_major(AxisId(0), &[heads, wide, n]), p);
+        for along_k in [false, true] {
+            let (unit, step) = if along_k { (time, 1) } else { (1, wide) };
+            let lhs = at(0, images * time * wide)
+                .plus_index(&at(1, unit))
+                .plus_index(&at(3, time * wide))
+                .plus_index(&at(4, step));
+            let rhs = at(2, 1).plus_index(&at(3, time * n)).plus_index(&at(4, n));
+            let kernel = Parts {
+                args: vec![
+                    read("dy", DType::F32, images * time * m),
+                    read("x", DType::F32, images * time * n),
+                    write("dw", DType::F32, m * n),
+                ],
+                axes: [vec![], vec![heads, wide], vec![n], vec![images, time]],
+                lhs: loaded(A0, &axes, lhs),
+                rhs: loaded(A1, &axes, rhs),
+                epilogue: e.clone().finish(),
+            }
+            .kernel();
+            check_numbers(&format!("runs {heads}x{wide} {images}x{time} {along_k}"), &kernel, n);
+        }
+    }
+}
+
 /// Two outputs, one of a function, one transposed, and a store once a row.
 #[test]
 fn several_stores_and_functions() {

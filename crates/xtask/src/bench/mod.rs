@@ -118,12 +118,14 @@ fn measure(
         }
     }
     let (mut own, mut theirs) = (f64::INFINITY, vec![None::<f64>; peers.len()]);
+    // The engine before may still have threads that spin.
+    let settle = || std::thread::sleep(Duration::from_millis(250));
     for _ in 0..options.rounds {
+        settle();
         own = own.min(ours.measure(time)?);
         for (peer, best) in peers.iter_mut().zip(&mut theirs) {
             let Some(peer) = peer else { continue };
-            // The engine before may still have threads that spin.
-            std::thread::sleep(Duration::from_millis(250));
+            settle();
             let median = peer.measure(time)?;
             *best = Some(best.map_or(median, |b| b.min(median)));
         }

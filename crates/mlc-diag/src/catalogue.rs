@@ -645,6 +645,11 @@ pub const ENTRIES: &[Entry] = &[
         text: "mlc found that it broke one of its own rules. Your model may be fine. Please report the message, the .mlg file and `mlc --version`.",
     },
     Entry {
+        code: "W0101",
+        title: "a comment that looks like a division",
+        text: "`//` begins a comment, so that `h = dim // 2` is `h = dim`. Whole division is `floor_div(a, b)`; dims and compile-time integers divide with `/`, which must come out. For a comment of one word put two blanks before it.",
+    },
+    Entry {
         code: "W0301",
         title: "unused binding",
         text: "A local is bound and nothing reads it. Remove it, or begin its name with `_` where a value must be named and is not needed.",

@@ -151,6 +151,13 @@ fn doc_and_explain_know_their_names() {
     }
     let done = f.mlc("doc Linear").ok();
     assert!(done.out.starts_with("///") && done.out.contains("model Linear("), "{}", done.out);
+    for (name, part) in
+        [("kaiming_uniform", "fn init_kaiming_uniform("), ("normal", "fn init_normal("), ("pi", "3.14")]
+    {
+        let done = f.mlc(&format!("doc {name}")).ok();
+        assert!(done.out.contains(part), "{name}: {}", done.out);
+    }
+    f.mlc("doc Conv2d").fails(2, "E0916", &["`Conv2d` is not built yet"]);
     f.mlc("doc Liner").fails(2, "E0915", &["did you mean `Linear`"]);
     assert!(f.mlc("explain E0201").ok().out.starts_with("E0201: "));
     assert!(f.mlc("explain e0201").ok().out.starts_with("E0201: "));

@@ -166,7 +166,9 @@ impl<'a> Interp<'a> {
             v => {
                 let what =
                     if name.is_empty() { v.kind().to_owned() } else { format!("`{name}` ({})", v.kind()) };
-                fail("E0309", span, format!("{what} cannot be called"))
+                let d = error("E0309", span, format!("{what} cannot be called"));
+                let is_type = matches!(v, Value::Type(_));
+                Err(if is_type { d.hint("to convert a tensor write `x.cast(f32)`") } else { d }.into())
             }
         }
     }

@@ -74,8 +74,10 @@ impl<'a> Interp<'a> {
             TypeKind::Int => match &v {
                 Value::Int(_) => Ok(v),
                 Value::Float(x) => {
-                    let d = error("E0211", m.span, format!("{} must be an integer, this is {x}", m.what));
-                    Err(d.hint("a quotient of integers must come out exactly").into())
+                    let d = error("E0211", m.span, format!("{} must be an integer, this is {x:?}", m.what));
+                    Err(d
+                        .hint("write it without a point; a quotient of integers must come out exactly")
+                        .into())
                 }
                 Value::Tensor(t) => {
                     let title = format!("{} must be known at compile time, this is {}", m.what, self.ty(*t));

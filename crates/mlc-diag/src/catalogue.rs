@@ -470,7 +470,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry {
         code: "E0717",
         title: "field fed by the caller",
-        text: "A field without a source gets its values from the program that calls the step. `mlc run` has nobody to ask: give the field a source, or embed mlc and pass the values to `train_step`.",
+        text: "A field without a source gets its values from the program that calls the step. `mlc run` has nobody to ask: give the field a source, or the whole data as an option (`--input x=FILE.npy`), or embed mlc and pass each batch to `train_step`.",
     },
     Entry {
         code: "E0718",

@@ -201,4 +201,36 @@ fn explain_transfers_and_fusion_read_a_file() {
     f.mlc("explain fusion net.mlg train").ok();
     f.mlc("explain fusion net.mlg forward").fails(2, "E0910", &["--dim batch"]);
     f.mlc("explain fusion net.mlg forward --dim batch=2").ok();
+    f.mlc("explain fusion net.mlg forward --dim batch=2 --model Net --memory-limit 1GiB --threads 1").ok();
+}
+
+/// What the backward sends is told too, wherever the devices of the file are.
+#[test]
+fn transfers_of_both_directions_are_told() {
+    let f = Folder::empty();
+    f.write(
+        "split.mlg",
+        r#"
+device left  = cuda:0
+device right = cuda:1
+model Net {
+    first  = Linear(4, 3) on left
+    second = Linear(3, 1) on right
+    forward(x: f32[batch, 4]) -> f32[batch, 1] { second(first(x).to(right)) }
+}
+dataset Points { x: f32[4] = random(rows: 8) }
+train {
+    model = Net(); data = Points().batch(4); optimizer = sgd(lr: 0.1); steps = 1
+    loss(x) { mean(model(x) ** 2) }
+}
+"#,
+    );
+    let devices = "--device left=cpu:0 --device right=cpu:1";
+    let done = f.mlc(&format!("check split.mlg {devices}")).ok();
+    let rows = |text: &str| done.out.lines().filter(|l| l.contains("train.step") && l.contains(text)).count();
+    assert_eq!((rows("cpu:0 -> cpu:1"), rows("cpu:1 -> cpu:0")), (1, 1), "{}", done.out);
+    assert!(done.out.contains("backward"), "{}", done.out);
+    let done = f.mlc(&format!("explain transfers split.mlg train {devices}")).ok();
+    assert!(done.out.contains("the gradient of a crossing"), "{}", done.out);
+    f.mlc("explain transfers split.mlg train").fails(3, "E0590", &["--device cuda:0=cpu:0"]);
 }

@@ -129,14 +129,17 @@ fn tests_of_a_file_pass_and_fail() {
     let f = Folder::new();
     let text = format!(
         "{MODEL}\ntest \"good\" {{\n    net = Net()\n    x = normal(f32[2, 4])\n    expect 1 + 1 == 2\n    expect sum(relu(x)) >= 0\n    expect gradcheck(net, x)\n    expect kernels(net.forward) <= 100\n}}\n\
-         \ntest \"bad\" {{\n    expect 1 + 1 == 3\n    expect sum(zeros(f32[2])) > 1\n}}\n"
+         \ntest \"bad\" {{\n    expect 1 + 1 == 3\n    expect sum(zeros(f32[2])) > 1\n    expect tensor(f32[2, 2], [1, 2, 3, 5]) <= 4\n}}\n"
     );
     f.write("tests.mlg", &text);
     let done = f.mlc("test tests.mlg");
     assert_eq!(done.code, 1, "{}{}", done.out, done.err);
-    assert!(done.out.contains("4 passed, 2 failed"), "{}{}", done.out, done.err);
-    assert_eq!(done.out.matches("FAIL").count(), 2, "{}", done.out);
-    assert_eq!(done.err.matches("error[E0810]").count(), 2, "{}", done.err);
+    assert!(done.out.contains("4 passed, 3 failed"), "{}{}", done.out, done.err);
+    assert_eq!(done.out.matches("FAIL").count(), 3, "{}", done.out);
+    assert_eq!(done.err.matches("error[E0810]").count(), 3, "{}", done.err);
+    for values in ["left is 0, right is 1", "at [1, 1] left is 5, right is 4; 1 of 4 elements"] {
+        assert!(done.err.contains(values), "{values}: {}", done.err);
+    }
     f.mlc("test tests.mlg good").ok();
     f.mlc("test tests.mlg nothing").fails(2, "E0912", &["good"]);
     assert_eq!(f.mlc("test net.mlg").ok().out, "no tests\n");

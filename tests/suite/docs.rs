@@ -31,3 +31,20 @@ fn ops_are_those_of_the_table() {
 fn errors_are_those_of_the_catalogue() {
     holds("errors.md", &mlc::diag::catalogue::markdown());
 }
+
+/// What is shown as .mlg is .mlg: a file, statements, or members of a train block.
+#[test]
+fn code_in_documents_parses() {
+    let mut seen = 0;
+    for name in ["../README.md", "language.md", "from-pytorch.md"] {
+        let text = std::fs::read_to_string(docs().join(name)).expect("a document");
+        for block in text.split("```mlg\n").skip(1) {
+            let code = block.split("```").next().unwrap_or_default();
+            let forms = [code.to_owned(), format!("fn f() {{\n{code}}}\n"), format!("train {{\n{code}}}\n")];
+            let errors = forms.map(|f| mlc::frontend::syntax::parse(mlc::diag::SourceId(0), &f).diagnostics);
+            assert!(errors.iter().any(|e| e.is_empty()), "docs/{name}:\n{code}\nas a file:\n{}", errors[0]);
+            seen += 1;
+        }
+    }
+    assert!(seen > 8, "only {seen} pieces of code");
+}

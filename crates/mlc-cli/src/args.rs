@@ -57,6 +57,21 @@ pub enum Command {
 pub struct ModelArgs {
     /// The .mlg file; for `run` also an artifact
     pub file: PathBuf,
+    #[command(flatten)]
+    pub options: OptionArgs,
+}
+
+impl std::ops::Deref for ModelArgs {
+    type Target = OptionArgs;
+
+    fn deref(&self) -> &OptionArgs {
+        &self.options
+    }
+}
+
+/// What a file is compiled for.
+#[derive(Debug, Args)]
+pub struct OptionArgs {
     /// Where to run: auto, cpu, cuda or cuda:N
     #[arg(long, short = 't', default_value = "auto", value_name = "TARGET")]
     pub target: String,
@@ -206,7 +221,6 @@ pub struct ExplainArgs {
     pub entry: Option<String>,
     /// Only decisions about this line
     pub line: Option<u32>,
-    /// Bind a dim that nothing else binds: --dim batch=64
-    #[arg(long = "dim", value_name = "NAME=N")]
-    pub dims: Vec<String>,
+    #[command(flatten)]
+    pub options: OptionArgs,
 }

@@ -164,10 +164,12 @@ fn unknown(program: &Program, name: &str) -> Error {
         _ => Diagnostic::error("E0903", format!("there is no entry `{name}`")),
     };
     let d = match names.is_empty() {
-        true => d.note("entries are train blocks, and methods and fns with annotated parameters of models whose config is complete"),
+        true => d,
         false => d.note(format!("entries: {}", names.join(", "))),
     };
-    program_error(program, suggest::hint(d, name, names))
+    let d = suggest::hint(d, name, names);
+    let rule = "entries are train blocks, and methods and fns whose parameters all have types, of models whose config is complete";
+    program_error(program, if d.hint.is_none() { d.hint(rule) } else { d })
 }
 
 fn program_error(program: &Program, d: Diagnostic) -> Error {

@@ -34,7 +34,8 @@ pub struct Options<'a> {
 /// The inputs of `entry`.
 pub fn bind(entry: &Entry, o: &Options<'_>) -> Result<Inputs, Diagnostics> {
     let mut errors = Diagnostics::new();
-    let mut tensors = given(entry, o, &mut errors);
+    let mut unused = vec![];
+    let mut tensors = given(entry, o, &mut unused, &mut errors);
     errors.extend(unknown_dims(entry, o.dims));
     if !errors.is_empty() {
         return Err(errors);
@@ -70,7 +71,13 @@ pub fn bind(entry: &Entry, o: &Options<'_>) -> Result<Inputs, Diagnostics> {
         }
     }
     if !missing.is_empty() {
-        errors.push(missing_inputs(entry, &missing));
+        let d = missing_inputs(entry, &missing);
+        errors.push(match unused.first() {
+            Some(array) => d
+                .note("an archive binds its arrays by their names, and has none called like an input")
+                .hint(format!("name one: --input {}={array}", missing[0].name)),
+            None => d,
+        });
     }
     if !errors.is_empty() {
         return Err(errors);
@@ -127,7 +134,13 @@ pub fn fields(
     if errors.is_empty() { Ok(out) } else { Err(errors) }
 }
 
-fn given(entry: &Entry, o: &Options<'_>, errors: &mut Diagnostics) -> Vec<(String, HostTensor)> {
+/// What the options give; `unused` is an array of each archive that has none called like an input.
+fn given(
+    entry: &Entry,
+    o: &Options<'_>,
+    unused: &mut Vec<String>,
+    errors: &mut Diagnostics,
+) -> Vec<(String, HostTensor)> {
     let decls = &entry.inputs;
     let mut tensors: Vec<(String, HostTensor)> = vec![];
     for word in o.words {
@@ -136,7 +149,12 @@ fn given(entry: &Entry, o: &Options<'_>, errors: &mut Diagnostics) -> Vec<(Strin
         if is_archive(word) && pair.is_none_or(|(n, _)| decls.iter().all(|d| *d.name != *n)) {
             match files::read_all(Path::new(word), o.cache) {
                 Ok(all) => {
-                    tensors.extend(all.into_iter().filter(|(n, _)| decls.iter().any(|d| *d.name == **n)))
+                    let (fit, others): (Vec<_>, Vec<_>) =
+                        all.into_iter().partition(|(n, _)| decls.iter().any(|d| *d.name == **n));
+                    if let (true, Some((key, _))) = (fit.is_empty(), others.first()) {
+                        unused.push(format!("{word}:{key}"));
+                    }
+                    tensors.extend(fit);
                 }
                 Err(d) => errors.push(d),
             }

@@ -4,7 +4,7 @@ use mlc::diag::Diagnostic;
 use mlc::ir::{Binding, Device};
 use mlc::{Compiler, Error, Target};
 
-use crate::args::{ModelArgs, TransferMode};
+use crate::args::{OptionArgs, TransferMode};
 
 /// A usage error about an option.
 pub fn usage(title: impl Into<String>, hint: &str) -> Error {
@@ -102,7 +102,7 @@ fn precision(text: &str) -> Result<&str, Error> {
 }
 
 /// A compiler with the options that check, compile and run share.
-pub fn compiler(a: &ModelArgs) -> Result<Compiler, Error> {
+pub fn compiler(a: &OptionArgs) -> Result<Compiler, Error> {
     let mut compiler = compiler_without_dims(a)?;
     for text in &a.dims {
         let (name, n) = dim(text)?;
@@ -113,7 +113,7 @@ pub fn compiler(a: &ModelArgs) -> Result<Compiler, Error> {
 
 /// [`compiler`] for an artifact, whose dims have several sizes: with the first of each, so that names can be
 /// checked.
-pub fn compiler_of_artifact(a: &ModelArgs) -> Result<Compiler, Error> {
+pub fn compiler_of_artifact(a: &OptionArgs) -> Result<Compiler, Error> {
     let mut compiler = compiler_without_dims(a)?;
     for text in &a.dims {
         let (name, all) = sizes(text)?;
@@ -122,7 +122,7 @@ pub fn compiler_of_artifact(a: &ModelArgs) -> Result<Compiler, Error> {
     Ok(compiler)
 }
 
-fn compiler_without_dims(a: &ModelArgs) -> Result<Compiler, Error> {
+fn compiler_without_dims(a: &OptionArgs) -> Result<Compiler, Error> {
     let target: Target = a.target.parse().map_err(Error::plain)?;
     let mut compiler = Compiler::new().target(target).strict(a.strict);
     for text in &a.devices {

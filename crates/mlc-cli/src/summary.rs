@@ -102,7 +102,8 @@ fn values(t: &HostTensor) -> String {
     format!("[{}]", parts.join(", "))
 }
 
-fn scalar(t: &HostTensor) -> String {
+/// One element.
+pub fn scalar(t: &HostTensor) -> String {
     match t.dtype() {
         DType::Bool => (t.bytes().first() == Some(&1)).to_string(),
         d if d.is_float() => text::value(t.to_vec::<f64>().first().copied().unwrap_or(f64::NAN)),

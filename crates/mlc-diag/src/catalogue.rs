@@ -470,7 +470,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry {
         code: "E0717",
         title: "field fed by the caller",
-        text: "A field without a source gets its values from the program that calls the step. `mlc run` has nobody to ask: give the field a source, or embed mlc and pass the values to `train_step`.",
+        text: "A field without a source gets its values from the program that calls the step. `mlc run` has nobody to ask: give the field a source, or the whole data as an option (`--input x=FILE.npy`), or embed mlc and pass each batch to `train_step`.",
     },
     Entry {
         code: "E0718",
@@ -643,6 +643,11 @@ pub const ENTRIES: &[Entry] = &[
         code: "E9999",
         title: "internal compiler error",
         text: "mlc found that it broke one of its own rules. Your model may be fine. Please report the message, the .mlg file and `mlc --version`.",
+    },
+    Entry {
+        code: "W0101",
+        title: "a comment that looks like a division",
+        text: "`//` begins a comment, so that `h = dim // 2` is `h = dim`. Whole division is `floor_div(a, b)`; dims and compile-time integers divide with `/`, which must come out. For a comment of one word put two blanks before it.",
     },
     Entry {
         code: "W0301",

@@ -5,4 +5,6 @@ pub mod build;
 pub mod prelude;
 pub mod syntax;
 
-pub use build::{Compiled, DiskLoader, FileLoader, MemoryLoader, Options, compile, doc, doc_index, suggest};
+pub use build::{
+    Compiled, DiskLoader, FileLoader, MemoryLoader, Options, compile, doc, doc_index, is_later, suggest,
+};

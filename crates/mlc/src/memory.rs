@@ -67,7 +67,7 @@ fn name(sources: &SourceMap, span: Span, fallback: &str) -> String {
 
 fn place(sources: &SourceMap, span: Span, phase: Phase) -> String {
     let at = match line(sources, span) {
-        at if at.is_empty() => "the compiler's own".to_string(),
+        at if at.is_empty() => "the compiler's own work".to_string(),
         at => at,
     };
     match phase {

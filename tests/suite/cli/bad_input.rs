@@ -37,6 +37,24 @@ fn models_that_are_wrong() {
     }
 }
 
+/// A parameter that only the loop reads is one that the result depends on: what is missing is the derivative.
+#[test]
+fn a_derivative_through_a_loop() {
+    let f = Folder::empty();
+    let text = |last: &str| {
+        format!(
+            "model M {{\n    param w: f32[4] = ones\n    forward(x: f32[n, 4]) {{\n        h = zeros(f32[4])\n        \
+             scan r in x {{ h = tanh(r * w + h) }}\n        {last}\n    }}\n}}\n"
+        )
+    };
+    f.write("net.mlg", text("grad(sum(h), w)"));
+    f.mlc("check net.mlg").fails(1, "E0605", &["net.mlg:5", "scan r in x", "not built yet"]);
+    f.write("net.mlg", text("grad(sum(h), x)"));
+    f.mlc("check net.mlg").fails(1, "E0605", &["net.mlg:5"]);
+    f.write("net.mlg", text("sum(h)"));
+    f.mlc("check net.mlg").ok();
+}
+
 #[test]
 fn several_mistakes_are_told_in_one_run() {
     let f = Folder::new();

@@ -129,14 +129,17 @@ fn tests_of_a_file_pass_and_fail() {
     let f = Folder::new();
     let text = format!(
         "{MODEL}\ntest \"good\" {{\n    net = Net()\n    x = normal(f32[2, 4])\n    expect 1 + 1 == 2\n    expect sum(relu(x)) >= 0\n    expect gradcheck(net, x)\n    expect kernels(net.forward) <= 100\n}}\n\
-         \ntest \"bad\" {{\n    expect 1 + 1 == 3\n    expect sum(zeros(f32[2])) > 1\n}}\n"
+         \ntest \"bad\" {{\n    expect 1 + 1 == 3\n    expect sum(zeros(f32[2])) > 1\n    expect tensor(f32[2, 2], [1, 2, 3, 5]) <= 4\n}}\n"
     );
     f.write("tests.mlg", &text);
     let done = f.mlc("test tests.mlg");
     assert_eq!(done.code, 1, "{}{}", done.out, done.err);
-    assert!(done.out.contains("4 passed, 2 failed"), "{}{}", done.out, done.err);
-    assert_eq!(done.out.matches("FAIL").count(), 2, "{}", done.out);
-    assert_eq!(done.err.matches("error[E0810]").count(), 2, "{}", done.err);
+    assert!(done.out.contains("4 passed, 3 failed"), "{}{}", done.out, done.err);
+    assert_eq!(done.out.matches("FAIL").count(), 3, "{}", done.out);
+    assert_eq!(done.err.matches("error[E0810]").count(), 3, "{}", done.err);
+    for values in ["left is 0, right is 1", "at [1, 1] left is 5, right is 4; 1 of 4 elements"] {
+        assert!(done.err.contains(values), "{values}: {}", done.err);
+    }
     f.mlc("test tests.mlg good").ok();
     f.mlc("test tests.mlg nothing").fails(2, "E0912", &["good"]);
     assert_eq!(f.mlc("test net.mlg").ok().out, "no tests\n");
@@ -151,6 +154,13 @@ fn doc_and_explain_know_their_names() {
     }
     let done = f.mlc("doc Linear").ok();
     assert!(done.out.starts_with("///") && done.out.contains("model Linear("), "{}", done.out);
+    for (name, part) in
+        [("kaiming_uniform", "fn init_kaiming_uniform("), ("normal", "fn init_normal("), ("pi", "3.14")]
+    {
+        let done = f.mlc(&format!("doc {name}")).ok();
+        assert!(done.out.contains(part), "{name}: {}", done.out);
+    }
+    f.mlc("doc Conv2d").fails(2, "E0916", &["`Conv2d` is not built yet"]);
     f.mlc("doc Liner").fails(2, "E0915", &["did you mean `Linear`"]);
     assert!(f.mlc("explain E0201").ok().out.starts_with("E0201: "));
     assert!(f.mlc("explain e0201").ok().out.starts_with("E0201: "));
@@ -194,4 +204,36 @@ fn explain_transfers_and_fusion_read_a_file() {
     f.mlc("explain fusion net.mlg train").ok();
     f.mlc("explain fusion net.mlg forward").fails(2, "E0910", &["--dim batch"]);
     f.mlc("explain fusion net.mlg forward --dim batch=2").ok();
+    f.mlc("explain fusion net.mlg forward --dim batch=2 --model Net --memory-limit 1GiB --threads 1").ok();
+}
+
+/// What the backward sends is told too, wherever the devices of the file are.
+#[test]
+fn transfers_of_both_directions_are_told() {
+    let f = Folder::empty();
+    f.write(
+        "split.mlg",
+        r#"
+device left  = cuda:0
+device right = cuda:1
+model Net {
+    first  = Linear(4, 3) on left
+    second = Linear(3, 1) on right
+    forward(x: f32[batch, 4]) -> f32[batch, 1] { second(first(x).to(right)) }
+}
+dataset Points { x: f32[4] = random(rows: 8) }
+train {
+    model = Net(); data = Points().batch(4); optimizer = sgd(lr: 0.1); steps = 1
+    loss(x) { mean(model(x) ** 2) }
+}
+"#,
+    );
+    let devices = "--device left=cpu:0 --device right=cpu:1";
+    let done = f.mlc(&format!("check split.mlg {devices}")).ok();
+    let rows = |text: &str| done.out.lines().filter(|l| l.contains("train.step") && l.contains(text)).count();
+    assert_eq!((rows("cpu:0 -> cpu:1"), rows("cpu:1 -> cpu:0")), (1, 1), "{}", done.out);
+    assert!(done.out.contains("backward"), "{}", done.out);
+    let done = f.mlc(&format!("explain transfers split.mlg train {devices}")).ok();
+    assert!(done.out.contains("the gradient of a crossing"), "{}", done.out);
+    f.mlc("explain transfers split.mlg train").fails(3, "E0590", &["--device cuda:0=cpu:0"]);
 }

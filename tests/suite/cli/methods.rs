@@ -84,6 +84,8 @@ fn wrong_inputs_say_what_is_declared() {
     f.labels("ints.npy", 4, |i| i as i64);
     f.floats("flat.npy", &[3], |_| 0.0);
     f.floats("wide.npy", &[2, 4], |_| 0.0);
+    let y = HostTensor::from_slice(&[3], &[0f32; 3]).unwrap();
+    mlc::runtime::files::npz::write(&f.path("other.npz"), &[("y", y.view())]).unwrap();
     let bad = [
         ("run fns.mlg forwrd", 2, "E0903", &["forwrd", "did you mean `forward`"][..]),
         ("run fns.mlg forward", 2, "E0907", &["`x`", "f32[batch,3]", "--random-inputs"]),
@@ -91,6 +93,8 @@ fn wrong_inputs_say_what_is_declared() {
         ("run fns.mlg forward --input x=nope.npy", 1, "E0701", &["nope.npy"]),
         ("run fns.mlg forward --input x=flat.npy", 1, "E0908", &["f32[batch,3]", "[3]"]),
         ("run fns.mlg forward --input x=wide.npy", 1, "E0908", &["f32[batch,3]"]),
+        ("run fns.mlg forward --input other.npz", 2, "E0907", &["by their names", "--input x=other.npz:y"]),
+        ("run fns.mlg forward --random-inputs --output out.bin", 1, "E0703", &["u8 as .txt"]),
         ("run fns.mlg twice --input x=ints.npy", 1, "E0908", &["i64", "astype"]),
         ("run fns.mlg twice --input x=3", 1, "E0908", &["single number"]),
         ("run fns.mlg at --input i=1 --input k=3000000000", 1, "E0908", &["does not fit"]),

@@ -152,9 +152,11 @@ impl Data {
                 for (part, dataset) in spec.parts.iter().zip(opened) {
                     let rows_of = match dataset {
                         None => "not read".to_string(),
-                        Some(d) => {
-                            d.rows().map_or("fed by the caller".into(), |n| text::plural(n as u64, "sample"))
-                        }
+                        Some(d) => match d.rows() {
+                            Some(n) => text::plural(n as u64, "sample"),
+                            None if part.dataset.fields.iter().all(|f| f.shared) => "all of it".into(),
+                            None => "fed by the caller".into(),
+                        },
                     };
                     let batch =
                         part.pipeline.batch.map_or("whole".to_string(), |b| format!("batches of {b}"));
@@ -177,8 +179,11 @@ impl Data {
 fn transfers(program: &Program, entries: &[&Entry], report: &mut String) -> Result<(), Error> {
     let mut rows = vec![];
     for e in entries {
-        let placed = program.graph(&e.name, Stage::Placed, &Binding::new())?;
-        for c in crossings(&placed) {
+        // With what the backward sends; where there is no derivative, `memory_report` says why.
+        let graph = program
+            .graph(&e.name, Stage::Differentiated, &Binding::new())
+            .or_else(|_| program.graph(&e.name, Stage::Placed, &Binding::new()))?;
+        for c in crossings(&graph) {
             let bytes =
                 c.bytes.as_const().map_or_else(|| format!("{} bytes", c.bytes), |n| text::bytes(n as u64));
             let mut notes = vec![];

@@ -2,7 +2,7 @@
 
 use mlc::Error;
 use mlc::diag::Diagnostic;
-use mlc::frontend::{doc, doc_index};
+use mlc::frontend::{doc, doc_index, is_later};
 
 use crate::show::out;
 use crate::{exit, suggest};
@@ -14,6 +14,7 @@ const TITLES: &[(&str, &str)] = &[
     ("optimizer", "optimizers"),
     ("schedule", "schedules"),
     ("init", "initialisers"),
+    ("constant", "constants"),
 ];
 
 pub fn run(name: Option<&str>) -> Result<u8, Error> {
@@ -56,6 +57,12 @@ fn list() -> String {
 /// All items of a name: `normal` is a function and an initialiser.
 fn item(name: &str) -> Result<String, Error> {
     doc(name).ok_or_else(|| {
+        if is_later(name) {
+            let d = Diagnostic::error("E0916", format!("`{name}` is not built yet"));
+            return Error::plain(
+                d.note("it is part of the library and will come with a later version of mlc"),
+            );
+        }
         let index = doc_index();
         let d = Diagnostic::error("E0915", format!("the library has nothing called `{name}`"));
         let d = d.note("`mlc doc` lists all names");

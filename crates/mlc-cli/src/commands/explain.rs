@@ -10,7 +10,7 @@ use mlc::ir::Binding;
 use mlc::ir::graph::{Phase, Stage};
 use mlc::ir::program::Entry;
 use mlc::passes::crossings;
-use mlc::{Compiler, Error, Program};
+use mlc::{Error, Program};
 
 use crate::args::ExplainArgs;
 use crate::show::{Show, err, out};
@@ -65,12 +65,7 @@ fn why(a: &ExplainArgs, show: &Show) -> Result<u8, Error> {
         (Some(e), None) if e.parse::<u32>().is_ok() => (None, e.parse().ok()),
         (e, line) => (e, line),
     };
-    let mut compiler = Compiler::new();
-    for word in &a.dims {
-        let (name, n) = parse::dim(word)?;
-        compiler = compiler.dim(name, n);
-    }
-    let program = super::compiled(file, compiler, show)?;
+    let program = super::compiled(file, parse::compiler(&a.options)?, show)?;
     let names = entries::for_compile(&program, entry)?;
     let mut said = String::new();
     let mut open = Diagnostics::new();
@@ -103,9 +98,9 @@ fn why(a: &ExplainArgs, show: &Show) -> Result<u8, Error> {
 }
 
 fn transfers(program: &Program, entry: &Entry, line: Option<u32>) -> Result<String, Error> {
-    let placed = program.graph(&entry.name, Stage::Placed, &Binding::new())?;
+    let graph = program.graph(&entry.name, Stage::Differentiated, &Binding::new())?;
     let mut text = String::new();
-    for c in crossings(&placed).iter().filter(|c| on_line(program, c.span, line)) {
+    for c in crossings(&graph).iter().filter(|c| on_line(program, c.span, line)) {
         let bytes =
             c.bytes.as_const().map_or_else(|| format!("{} bytes", c.bytes), |n| text::bytes(n as u64));
         let mut why = vec![];

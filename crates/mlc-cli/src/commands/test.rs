@@ -4,12 +4,12 @@ use mlc::diag::{Diagnostic, Span};
 use mlc::ir::Binding;
 use mlc::ir::program::{EntryKind, Expect, ExpectKind, PlanFigure, Test};
 use mlc::ir::types::Relation;
-use mlc::{Error, Program, Results, Seed, Session};
+use mlc::{Error, HostTensor, Program, Results, Seed, Session};
 
 use super::gradcheck;
 use crate::args::TestArgs;
 use crate::show::{Show, out};
-use crate::{exit, parse, sizes, text};
+use crate::{exit, parse, sizes, summary, text};
 
 pub fn run(a: &TestArgs, show: &Show) -> Result<u8, Error> {
     let compiler = parse::compiler(&a.model)?.tests(true);
@@ -102,7 +102,10 @@ fn one(
             let value = results.and_then(|r| r.get(name));
             match value.map(|t| t.bytes()) {
                 Some([1]) => Ok(None),
-                Some(_) => Err(failed(program, e.span, "this is false", None)),
+                Some(_) => {
+                    let note = results.and_then(|r| compared(r, name));
+                    Err(failed(program, e.span, "this is false", note))
+                }
                 None => Err(Error::new(
                     Diagnostic::bug(format!("the test has no output `{name}`")).label(e.span, ""),
                     program.sources(),
@@ -131,6 +134,30 @@ fn one(
             figure_of(program, e.span, entry, *figure, *rel, *bound)
         }
     }
+}
+
+/// The first elements of a comparison that do not compare as they should.
+fn compared(results: &Results, name: &str) -> Option<String> {
+    let part = |part: &str| results.get(&format!("{name}.{part}"));
+    let (each, left, right) = (part("each")?, part("left")?, part("right")?);
+    let at = each.bytes().iter().position(|&b| b != 1)?;
+    let wrong = each.bytes().iter().filter(|&&b| b != 1).count();
+    let mut place = vec![];
+    let mut rest = at;
+    for &n in each.shape().iter().rev() {
+        place.insert(0, (rest % n).to_string());
+        rest /= n;
+    }
+    let element = |t: &HostTensor| t.reshape(&[t.len()]).ok()?.index(at).map(|v| summary::scalar(&v));
+    let (left, right) = (element(left)?, element(right)?);
+    Some(match place.is_empty() {
+        true => format!("left is {left}, right is {right}"),
+        false => format!(
+            "at [{}] left is {left}, right is {right}; {wrong} of {} elements are so",
+            place.join(", "),
+            text::count(each.len() as u64)
+        ),
+    })
 }
 
 fn figure_of(

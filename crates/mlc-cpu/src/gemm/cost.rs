@@ -1,5 +1,5 @@
 //! Measured costs, from which shapes choose their tiles. All in nanoseconds on one core; ratios matter, not the
-//! machine. `cargo xtask bench gemm` shows what they lead to.
+//! machine. `cargo run --release -p mlc-cpu --example gemm` shows what they lead to.
 
 use crate::features::Level;
 

@@ -166,7 +166,9 @@ impl<'a> Interp<'a> {
             v => {
                 let what =
                     if name.is_empty() { v.kind().to_owned() } else { format!("`{name}` ({})", v.kind()) };
-                fail("E0309", span, format!("{what} cannot be called"))
+                let d = error("E0309", span, format!("{what} cannot be called"));
+                let is_type = matches!(v, Value::Type(_));
+                Err(if is_type { d.hint("to convert a tensor write `x.cast(f32)`") } else { d }.into())
             }
         }
     }
@@ -372,7 +374,7 @@ impl<'a> Interp<'a> {
 }
 
 /// Parameters that take a list where PyTorch also takes several arguments.
-const LISTS: [&str; 6] = ["shape", "axes", "layers", "sizes", "shifts", "repeats"];
+const LISTS: [&str; 7] = ["tensors", "shape", "axes", "layers", "sizes", "shifts", "repeats"];
 
 /// Arguments in the order of the parameters' names.
 pub fn match_args<'a>(
@@ -421,7 +423,12 @@ pub fn match_args<'a>(
         };
         if let Some(before) = slot {
             let title = format!("`{}` of `{what}` is given twice", params[at]);
-            return Err(error("E0308", a.span, title).label(before.span, "given here first").into());
+            let d = error("E0308", a.span, title).label(before.span, "given here first");
+            return Err(match params.iter().find(|p| LISTS.contains(p)) {
+                Some(list) => d.hint(format!("`{list}` is one list: write `[a, b]` instead of `a, b`")),
+                None => d.hint(format!("its parameters are {}, in this order", list_names(params))),
+            }
+            .into());
         }
         *slot = Some(a);
     }

@@ -382,7 +382,7 @@ impl<'a> Interp<'a> {
             Value::Int(d) if d.is_overflow() => fail("E0211", span, "this integer does not fit in 64 bits"),
             Value::Int(d) => Ok(d.clone()),
             Value::Poison => Err(Fail::Silent),
-            Value::Float(x) => Err(error("E0211", span, format!("an integer is needed here, this is {x}"))
+            Value::Float(x) => Err(error("E0211", span, format!("an integer is needed here, this is {x:?}"))
                 .hint("a quotient of dims must come out exactly")
                 .into()),
             Value::Tensor(t) => {

@@ -55,8 +55,13 @@ use crate::syntax::ast::{ItemKind, ModelMemberKind, TrainMemberKind, Transfers};
 
 /// The text and documentation of a library name, for `mlc doc NAME`; all names without one.
 pub fn doc(name: &str) -> Option<String> {
-    let mut parts: Vec<String> =
-        prelude::prelude().entries(name).map(|i| i.text().trim_end().to_owned()).collect();
+    // `kaiming_uniform` is the fn `init_kaiming_uniform` where a param takes its first value.
+    let mut parts: Vec<String> = [name, &format!("init_{name}")]
+        .into_iter()
+        .flat_map(|n| prelude::prelude().entries(n))
+        .map(|i| i.text().trim_end().to_owned())
+        .collect();
+    parts.extend(CONSTANTS.iter().filter(|c| c.0 == name).map(|c| format!("/// {}\n{}", c.1, c.0)));
     parts.extend(builtins::all().filter(|b| b.name == name).map(|b| {
         let params: Vec<&str> = b.params.split_whitespace().collect();
         format!("/// {}\nfn {}({})    // built in; `?`: may be left out", b.doc, b.name, params.join(", "))
@@ -64,11 +69,30 @@ pub fn doc(name: &str) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("\n\n"))
 }
 
+/// Names of the library that are neither called nor built.
+const CONSTANTS: &[(&str, &str)] = &[
+    ("pi", "The number 3.14159.., known at compile time."),
+    ("inf", "Infinity, known at compile time."),
+    ("nan", "Not a number, known at compile time."),
+    ("training", "Is this a training step? Known at compile time."),
+    ("frozen", "In a train block's `optimizer`: these parameters are not trained."),
+    ("init", "In a train block's `weights`: these parameters keep their first values."),
+];
+
+/// Is it a name of the library that this version does not build yet?
+pub fn is_later(name: &str) -> bool {
+    later::is_later(name)
+}
+
 /// All names of the library with what they are and a line about each, sorted.
 pub fn doc_index() -> Vec<(String, &'static str, String)> {
     let first = |text: &str| text.lines().find_map(|l| l.strip_prefix("/// ")).unwrap_or_default().to_owned();
-    let mut out: Vec<(String, &'static str, String)> =
-        prelude::prelude().items().iter().map(|i| (i.name.clone(), i.kind(), first(i.text()))).collect();
+    let named = |i: &prelude::PreludeItem| match i.name.strip_prefix("init_") {
+        Some(name) => (name.to_owned(), "init", first(i.text())),
+        None => (i.name.clone(), i.kind(), first(i.text())),
+    };
+    let mut out: Vec<(String, &'static str, String)> = prelude::prelude().items().iter().map(named).collect();
+    out.extend(CONSTANTS.iter().map(|c| (c.0.to_owned(), "constant", c.1.to_owned())));
     out.extend(builtins::all().map(|b| (b.name.to_owned(), "fn", b.doc.to_owned())));
     out.sort();
     out
@@ -165,6 +189,10 @@ pub fn compile(loader: &(dyn FileLoader + Sync), path: &Path, options: &Options)
     // The interpreter knows more about a mistake than the check of names alone.
     let mut seen = std::collections::HashSet::new();
     diags.0.retain(|d| d.labels.is_empty() || seen.insert((d.code, d.span())));
+    // What a broken line would have read is not known.
+    if diags.has_errors() {
+        diags.0.retain(|d| d.code != "W0301");
+    }
     diags.sort();
     let program = program.filter(|_| parsed && !diags.has_errors());
     Compiled { program, diagnostics: diags, sources }

@@ -7,8 +7,8 @@ use super::foreign;
 /// The candidate nearest to `name`, if one is near enough to be a slip.
 pub fn nearest<'n>(name: &str, candidates: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let limit = match name.chars().count() {
-        0..=3 => 1,
-        4..=7 => 2,
+        0..=4 => 1,
+        5..=7 => 2,
         _ => 3,
     };
     candidates
@@ -79,5 +79,6 @@ mod tests {
         assert_eq!(nearest("linear", names), Some("Linear"));
         assert_eq!(nearest("croos_entropy", names), Some("cross_entropy"));
         assert_eq!(nearest("banana", names), None);
+        assert_eq!(nearest("loss", ["cos", "floor"]), None);
     }
 }

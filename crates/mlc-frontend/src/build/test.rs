@@ -3,7 +3,7 @@
 use mlc_diag::Span;
 use mlc_ir::DType;
 use mlc_ir::graph::{Output, ValueId};
-use mlc_ir::op::{Grad, Op, ReduceKind};
+use mlc_ir::op::{Grad, Op, ReduceKind, ScalarFn};
 use mlc_ir::program::{Entry, EntryKind, Expect, ExpectKind, PlanFigure, StateKind, Test};
 use mlc_ir::types::Relation;
 
@@ -116,6 +116,11 @@ impl<'a> Interp<'a> {
                         weight: None,
                         span: e.span,
                     });
+                    if let ExprKind::Binary { op, .. } = &e.kind
+                        && op.is_comparison()
+                    {
+                        self.sides(&name, *op, t, e.span);
+                    }
                     ExpectKind::Output(name)
                 }
                 v => {
@@ -126,6 +131,22 @@ impl<'a> Interp<'a> {
         };
         expects.push(Expect { span: e.span, kind });
         Ok(())
+    }
+
+    /// What a comparison compares, for the message of one that fails: the outputs `NAME.each`, `NAME.left` and
+    /// `NAME.right`.
+    fn sides(&mut self, name: &str, op: BinaryOp, compared: ValueId, span: Span) {
+        let node = self.g.graph.node(compared.node);
+        let (Op::Elementwise(map), [a, b]) = (&node.op, &node.operands[..]) else { return };
+        if !matches!(map.f, ScalarFn::Eq | ScalarFn::Ne | ScalarFn::Lt | ScalarFn::Le) {
+            return;
+        }
+        // `a > b` is made as `b < a`.
+        let swapped = matches!(op, BinaryOp::Gt | BinaryOp::Ge);
+        let (left, right) = if swapped { (*b, *a) } else { (*a, *b) };
+        for (part, value) in [("each", compared), ("left", left), ("right", right)] {
+            self.g.graph.outputs.push(Output { name: format!("{name}.{part}"), value, weight: None, span });
+        }
     }
 
     fn plan_expect(

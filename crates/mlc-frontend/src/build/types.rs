@@ -74,8 +74,10 @@ impl<'a> Interp<'a> {
             TypeKind::Int => match &v {
                 Value::Int(_) => Ok(v),
                 Value::Float(x) => {
-                    let d = error("E0211", m.span, format!("{} must be an integer, this is {x}", m.what));
-                    Err(d.hint("a quotient of integers must come out exactly").into())
+                    let d = error("E0211", m.span, format!("{} must be an integer, this is {x:?}", m.what));
+                    Err(d
+                        .hint("write it without a point; a quotient of integers must come out exactly")
+                        .into())
                 }
                 Value::Tensor(t) => {
                     let title = format!("{} must be known at compile time, this is {}", m.what, self.ty(*t));
@@ -190,7 +192,15 @@ impl<'a> Interp<'a> {
                 if rest == 0 { "" } else { "at least " },
                 have.rank()
             );
-            return Err(self.label_type(error("E0201", m.span, title), at, self.written(t)).into());
+            let d = self.label_type(error("E0201", m.span, title), at, self.written(t));
+            let one_more = rest == 0 && fixed > 0 && have.rank() == fixed + 1;
+            if one_more && may_be(&t.dims, &have.shape[1..]) {
+                let written = self.written(t).replacen('[', "[..s, ", 1);
+                return Err(d
+                    .hint(format!("`{written}` takes any number of leading dims, such as a batch"))
+                    .into());
+            }
+            return Err(d.into());
         }
         let extra = have.rank() - fixed;
         let mut axis = 0;
@@ -447,4 +457,12 @@ pub fn unknown_type(n: &ast::Name) -> Diagnostic {
             super::suggest::hint(d, &n.text, KNOWN, all)
         }
     }
+}
+
+/// Whether dims could be what is declared, as far as numbers tell.
+fn may_be(declared: &[ast::Dim], dims: &[Dim]) -> bool {
+    declared.iter().zip(dims).all(|(want, have)| match want {
+        ast::Dim::Expr(ast::Expr { kind: ExprKind::Int(n), .. }) => have.as_const().is_none_or(|h| h == *n),
+        _ => true,
+    })
 }

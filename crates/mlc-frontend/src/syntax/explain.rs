@@ -117,6 +117,11 @@ impl Around<'_> {
         (self.text_of(self.line.first().copied()), self.line.len())
     }
 
+    /// The word or sign at this place of the line so far.
+    pub fn line_text(&self, at: usize) -> Option<&str> {
+        self.line.get(at).map(|t| t.text(self.text))
+    }
+
     pub fn first_token(&self) -> Option<Token> {
         self.line.first().copied()
     }

@@ -9,6 +9,7 @@ use super::explain::Around;
 use super::grammar::Rule;
 use super::parse::Cx;
 use super::scan::TokenKind;
+use crate::build::suggest::nearest;
 
 /// Words that begin a line elsewhere: what they are called and what to write.
 const LINE_WORDS: &[(&str, &str, &str)] = &[
@@ -117,6 +118,12 @@ fn form(around: &Around<'_>) -> Option<(String, String)> {
     if found == "is" && around.after_operand() {
         return both("`is` is written `==`", "write `x == None`, `x != None`");
     }
+    if found == "." && around.first().0 == "model" && matches!(around.line_text(2), Some("(")) {
+        return both(
+            "models have no base class",
+            "write `model NAME { .. }`; what stands in parentheses are config parameters: `(hidden: int = 128)`",
+        );
+    }
     if before == "self" && found == "." {
         return both("there is no `self`", "members are bound by their names: `fc1 = Linear(4, 8)`");
     }
@@ -175,6 +182,23 @@ pub(super) fn hint(around: &Around<'_>) -> Option<String> {
     if before == "." && around.touches_number() {
         return Some("a number has digits on both sides of its point: write `1.0`".to_owned());
     }
+    if around.touching() == "..." || found == "." && before == ".." && around.touches() {
+        return Some("all axes between are written `..`: `x[.., 0]`".to_owned());
+    }
+    if found == "as" && around.after_operand() {
+        return Some(
+            "another dtype is `x.cast(f32)`; `as` names a file: `use \"gpt.mlg\" as gpt`".to_owned(),
+        );
+    }
+    if found == "," && around.after_operand() && around.expects(Rule::EOI) {
+        return Some("a tuple stands in parentheses: `(a, b)`".to_owned());
+    }
+    if around.first().1 == 1
+        && (is_word || matches!(found, "{" | "("))
+        && let Some(word) = item_word(before)
+    {
+        return Some(format!("did you mean `{word}`?"));
+    }
     if found == "<-" {
         return Some(
             "`<-` writes state; for less-than before a negative number put a blank: `a < -1`".to_owned(),
@@ -208,6 +232,18 @@ pub(super) fn hint(around: &Around<'_>) -> Option<String> {
         return Some("put a `,` between elements".to_owned());
     }
     None
+}
+
+/// The word that begins an item, where `name` is nearly that.
+fn item_word(name: &str) -> Option<&'static str> {
+    const WORDS: [&str; 9] =
+        ["model", "fn", "dataset", "optimizer", "schedule", "train", "test", "device", "use"];
+    match name {
+        "training" | "trainer" => Some("train"),
+        "network" | "module" | "Module" => Some("model"),
+        "fun" => Some("fn"),
+        _ => nearest(name, WORDS),
+    }
 }
 
 /// What to write for a type's name from elsewhere.

@@ -103,7 +103,35 @@ pub fn parse(source: SourceId, text: &str) -> Parsed {
         file.items.extend(cx.chunk(chunk));
     }
     let comments = comments(source, &tokens);
-    Parsed { file, diagnostics: cx.finish(), comments }
+    let mut diagnostics = cx.finish();
+    if !diagnostics.has_errors() {
+        diagnostics.extend(quotients(source, text, &tokens));
+    }
+    Parsed { file, diagnostics, comments }
+}
+
+/// Comments that look like the divisor of Python's `//`: `h = dim // 2`. One blank before the comment, an
+/// operand before that, and nothing in it but a number or a name of the file.
+fn quotients(source: SourceId, text: &str, tokens: &[Token]) -> Diagnostics {
+    let mut out = Diagnostics::new();
+    for (i, c) in tokens.iter().enumerate().skip(1).filter(|(_, t)| t.kind == TokenKind::Comment) {
+        let before = tokens[i - 1];
+        let operand = matches!(before.kind, TokenKind::Word | TokenKind::Number | TokenKind::Close)
+            && before.text(text) != "}"
+            && c.start - before.end <= 1;
+        let divisor = c.text(text).trim_start_matches('/').trim();
+        let number = divisor.bytes().all(|b| b.is_ascii_digit()) && !divisor.is_empty();
+        let name = || tokens[..i].iter().any(|t| t.kind == TokenKind::Word && t.text(text) == divisor);
+        if operand && (number || name()) {
+            let title = format!("`// {divisor}` is a comment, not a division");
+            let d = Diagnostic::warning("W0101", title).label(c.span(source), "`//` begins a comment");
+            out.push(d.hint(format!(
+                "whole division is `floor_div(.., {divisor})`, of dims and compile-time integers `.. / {divisor}`; \
+                 for a comment put two blanks before it"
+            )));
+        }
+    }
+    out
 }
 
 /// [`parse`] of a file's bytes; what is not UTF-8 is an error that says where.

@@ -4,7 +4,7 @@
 //! host, states without annotation live on the target. Then, in order:
 //! 1. Forwards: a node is *anchored* to a device by operands that are anchored (states, annotated values,
 //!    and what is computed from them). Scalars anchor scalars only: a learning rate does not pull an
-//!    update to where the step is counted. Where operands disagree: the device that owns a state among
+//!    update to where the step is counted. A gradient is where its variable is. Where operands disagree: the device that owns a state among
 //!    them, else the target of an explicit transfer, else the compile target, else the first operand's.
 //! 2. Backwards: what is not anchored (inputs, constants, random numbers and what is computed from them
 //!    alone) goes where its users are, if they are all on one device, else to the target.
@@ -97,7 +97,7 @@ fn anchor(place: &Place, graph: &Graph, id: NodeId, anchors: &[Option<Device>]) 
     }
     let scalar = node.results.iter().all(|t| t.rank() == 0);
     let anchored = |&v: &ValueId| {
-        let device = anchors[v.node.0 as usize]?;
+        let device = anchors[source_of(graph, v).node.0 as usize]?;
         (scalar || graph.ty(v).rank() > 0).then_some((v, device))
     };
     let candidates: Vec<(ValueId, Device)> = node.operands.iter().filter_map(anchored).collect();
@@ -110,6 +110,15 @@ fn anchor(place: &Place, graph: &Graph, id: NodeId, anchors: &[Option<Device>]) 
         .or_else(|| by(|g, v| matches!(g.node(v.node).op, Op::Transfer(_))))
         .or_else(|| candidates.iter().map(|c| c.1).find(|d| *d == place.target))
         .or(Some(first))
+}
+
+/// What says where a value is: of a gradient the variable, which has the same type; else itself.
+fn source_of(graph: &Graph, v: ValueId) -> ValueId {
+    let node = graph.node(v.node);
+    match &node.op {
+        Op::Grad(_) => node.operands.get(v.result as usize + 1).copied().unwrap_or(v),
+        _ => v,
+    }
 }
 
 /// Is it a state, or a view or cast of one?

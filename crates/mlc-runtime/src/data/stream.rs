@@ -153,7 +153,7 @@ impl Part {
                 format!("the caller must feed {} of the dataset `{name}`", fed.join(", ")),
             )
             .label(spec.span, "a run by itself has no values for it")
-            .hint("give the field a source, or call the step from a program that has the values"));
+            .hint("give the field a source, or its values: `--input NAME=FILE.npy` for the whole data, `Session::train_step` for a batch"));
         }
         if spec.batch == Some(0) {
             return Err(Diagnostic::error("E0716", "a batch of 0 samples").label(spec.span, "here"));

@@ -100,7 +100,11 @@ pub fn write_all(path: &Path, tensors: &[(&str, TensorView<'_>)]) -> Result<(), 
     let fault = |what: String, hint: &str| {
         Err(Diagnostic::error("E0703", format!("cannot write `{}`: {what}", path.display())).hint(hint))
     };
-    match (format_of(path)?, tensors) {
+    let format = format_of(path).map_err(|d| Diagnostic {
+        hint: Some("results are written as .npz or .safetensors, one alone also as .npy, u8 as .txt".into()),
+        ..d
+    })?;
+    match (format, tensors) {
         (Format::Npz, _) => npz::write(path, tensors),
         (Format::Safetensors, _) => safetensors::write(path, tensors, &BTreeMap::new()),
         (Format::Npy, [(_, t)]) => npy::write(path, *t),

@@ -1,5 +1,7 @@
 //! Functions that the compiler answers itself, and `grad`.
 
+use std::collections::HashSet;
+
 use mlc_ir::Type;
 use mlc_ir::graph::ValueId;
 use mlc_ir::op::{Grad, Op};
@@ -151,8 +153,9 @@ fn grad<'a>(cx: &mut Interp<'a>, args: Args<'a>) -> R<Value<'a>> {
 }
 
 fn differentiate<'a>(cx: &mut Interp<'a>, args: &Args<'a>, y: ValueId, xs: &[ValueId]) -> R<ValueId> {
+    let sources = ancestors(cx, y);
     for &x in xs {
-        if !depends(cx, y, x) {
+        if !sources.contains(&x) {
             let (ty, tx) = (cx.ty(y), cx.ty(x));
             return Err(error(
                 "E0603",
@@ -169,22 +172,16 @@ fn differentiate<'a>(cx: &mut Interp<'a>, args: &Args<'a>, y: ValueId, xs: &[Val
     Ok(cx.b().op(Op::Grad(Grad { allow_unused: false }), &operands)?)
 }
 
-/// Is `y` computed from `x`, other than through `stop_gradient`?
-pub fn depends(cx: &Interp<'_>, y: ValueId, x: ValueId) -> bool {
+/// The values that `y` is computed from, other than through `stop_gradient`, and itself. Numbers of nodes say
+/// nothing about order: a loop's body gives its own back when it becomes a region.
+fn ancestors(cx: &Interp<'_>, y: ValueId) -> HashSet<ValueId> {
     let graph = &cx.g.graph;
-    let mut seen = std::collections::HashSet::new();
-    let mut work = vec![y];
+    let (mut values, mut work) = (HashSet::from([y]), vec![y]);
     while let Some(v) = work.pop() {
-        if v == x {
-            return true;
-        }
-        if v.node < x.node || !seen.insert(v.node) {
-            continue;
-        }
         let node = graph.node(v.node);
         if !matches!(node.op, Op::StopGradient(_)) {
-            work.extend(node.operands.iter().copied());
+            work.extend(node.operands.iter().copied().filter(|&v| values.insert(v)));
         }
     }
-    false
+    values
 }

@@ -128,6 +128,10 @@ impl<'a> Layout<'a> {
         prev.is_some_and(|p| self.tokens[p..i].iter().any(|t| t.kind == TokenKind::Newline))
     }
 
+    fn begins_statement(&self, i: usize, before: Option<usize>) -> bool {
+        before.is_none_or(|b| matches!(self.token(b), "{" | ";")) || self.newline_between(before, i)
+    }
+
     /// Whether an operand ends with token `i`, so that a bracket after it applies to it.
     fn ends_operand(&self, i: usize, before: Option<usize>) -> bool {
         const WORDS: [&str; 18] = [
@@ -152,7 +156,10 @@ impl<'a> Layout<'a> {
         ];
         match self.tokens[i].kind {
             TokenKind::Word => {
-                before.is_some_and(|b| self.token(b) == ".") || !WORDS.contains(&self.token(i))
+                // A word only where it begins a statement and a blank follows; else a name.
+                let blank = self.tokens.get(i + 1).is_some_and(|next| next.start > self.tokens[i].end);
+                let expect = self.token(i) == "expect" && blank && self.begins_statement(i, before);
+                before.is_some_and(|b| self.token(b) == ".") || !(expect || WORDS.contains(&self.token(i)))
             }
             TokenKind::Number | TokenKind::Str | TokenKind::Close => true,
             _ => false,

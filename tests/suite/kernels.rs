@@ -2,7 +2,10 @@
 //!
 //! The first line of a file names the entry and its dims: `// entry: train.step batch=64`.
 
+use std::path::Path;
+
 use mlc::Compiler;
+use mlc::frontend::build::{DiskLoader, FileLoader};
 use mlc::testing::kernels_text;
 use mlc_tests::case;
 
@@ -53,4 +56,39 @@ fn forty_eight_layers_share_kernels() {
     let lowered = program.lower("forward", &binding).unwrap_or_else(|e| panic!("{e}"));
     let (kernels, calls) = (lowered.program().kernels.len(), lowered.program().calls.len());
     assert!(calls > 48 * 20 && kernels <= 32, "{kernels} kernels, {calls} calls");
+}
+
+/// A whole training step, with clipping and an optimizer of two groups: the number of kernels does not depend on the
+/// depth, and everything else is linear in it.
+#[test]
+fn a_deep_training_step_is_linear_in_its_depth() {
+    let text = std::fs::read_to_string(case("deep_gpt.mlg")).unwrap();
+    let sizes = |depth: usize| {
+        let text = text.replace("depth: 48", &format!("depth: {depth}"));
+        let program = Compiler::new().compile_with(&Beside { text }, &case("deep_gpt.mlg"));
+        let program = program.unwrap_or_else(|e| panic!("{e}"));
+        let binding = [("batch".into(), 2)].into_iter().collect();
+        let lowered = program.lower("train.step", &binding).unwrap_or_else(|e| panic!("{e}"));
+        let p = lowered.program();
+        (p.kernels.len(), [p.calls.len(), p.buffers.len(), lowered.decisions.len()])
+    };
+    let [(_, a), (k, b), (kernels, c)] = [12, 24, 48].map(sizes);
+    // The layers' own are at most 32, as above; the rest are embedding, loss, clipping and the optimizer.
+    assert!(kernels <= 40 && kernels == k, "{kernels} kernels at 48 layers, {k} at 24");
+    for i in 0..3 {
+        // A kernel of segments holds so many and no more, so that some calls are of one kernel more.
+        let (first, second) = (2 * (b[i] - a[i]), c[i] - b[i]);
+        assert!(second <= first + first / 50, "calls, buffers, decisions: {a:?} {b:?} {c:?}");
+    }
+}
+
+/// The disk, with another text for one file.
+struct Beside {
+    text: String,
+}
+
+impl FileLoader for Beside {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        if path.ends_with("deep_gpt.mlg") { Ok(self.text.clone().into()) } else { DiskLoader.read(path) }
+    }
 }

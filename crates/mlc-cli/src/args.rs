@@ -46,7 +46,12 @@ pub enum Command {
     Explain(ExplainArgs),
     /// List devices and the libraries found for them
     Devices {
-        /// Measure this machine for the compiler's cost table
+        /// Measure this machine (three seconds) and keep the table of costs in mlc's cache folder
+        ///
+        /// How fast this machine multiplies, computes and moves bytes, and what sharing work between threads costs,
+        /// decides how kernels are cut into chunks and tiles. Results do not depend on it. The table is of this CPU
+        /// and of the instruction set in use; another machine's is not used, with a warning. Without one, built-in
+        /// costs are used. Measure while nothing else runs.
         #[arg(long)]
         calibrate: bool,
     },

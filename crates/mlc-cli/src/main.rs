@@ -52,7 +52,7 @@ fn run() -> u8 {
         Command::Fmt(a) => commands::fmt::run(&a, &show),
         Command::Doc { name } => commands::doc::run(name.as_deref()),
         Command::Explain(a) => commands::explain::run(&a, &show),
-        Command::Devices { calibrate } => commands::devices::run(calibrate),
+        Command::Devices { calibrate } => commands::devices::run(calibrate, &show),
     };
     result.unwrap_or_else(|e| {
         show.error(&e);

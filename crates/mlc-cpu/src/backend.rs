@@ -49,6 +49,16 @@ impl CpuOptions {
     }
 }
 
+/// What the machine has, as the environment limits it.
+///
+/// # Errors
+/// E0804: the environment asks for more, or for what nobody knows.
+pub fn features_from_env() -> Result<CpuFeatures, Diagnostic> {
+    CpuFeatures::from_env().map_err(|e| {
+        Diagnostic::error("E0804", e).hint("unset the variable, or name an instruction set that is there")
+    })
+}
+
 /// Compiles plans for `cpu:N`. Clones share the code that was compiled.
 #[derive(Clone)]
 pub struct CpuBackend {
@@ -65,10 +75,7 @@ impl CpuBackend {
 
     /// For this machine as the environment limits it; `threads`: all that the process may use, unless given.
     pub fn from_env(strict: bool, threads: Option<usize>) -> Result<CpuBackend, Diagnostic> {
-        let features = CpuFeatures::from_env().map_err(|e| {
-            Diagnostic::error("E0804", e).hint("unset the variable, or name an instruction set that is there")
-        })?;
-        let options = CpuOptions::new(features, strict);
+        let options = CpuOptions::new(features_from_env()?, strict);
         Ok(CpuBackend::new(threads.map_or(options, |n| options.threads(n))))
     }
 
@@ -189,7 +196,7 @@ impl CpuBackend {
     fn parts(&self, kernel: &Kernel) -> Option<gemm::Parts> {
         let Kind::Contract(c) = &kernel.kind else { return None };
         let some = [&c.batch, &c.m, &c.n].iter().all(|axes| axes.iter().all(|a| a.extent > 0));
-        some.then(|| gemm::parts(kernel, c, self.options.features.level, self.options.costs.grain_ns))
+        some.then(|| gemm::parts(kernel, c, self.options.features.level, &self.options.costs))
     }
 
     fn finish(&self, form: Form, functions: &[Function]) -> Arc<dyn HostKernel> {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use mlc_ir::mutate::{Mutation, on};
 use mlc_runtime::exec::{HostKernel, Phase, ScratchNeed, Workspace};
 use smallvec::SmallVec;
 
@@ -127,7 +128,7 @@ pub unsafe fn call(
 #[inline(always)]
 fn clear_upper_halves(cpu: CpuFeatures) {
     #[cfg(target_arch = "x86_64")]
-    if cpu.level > Level::Portable {
+    if cpu.level > Level::Portable && !on(Mutation::KeepUppers) {
         // SAFETY: the level says that the machine has AVX; the instruction only zeroes upper halves, which the
         // clobbers tell the compiler.
         unsafe {

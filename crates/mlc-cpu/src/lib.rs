@@ -14,12 +14,14 @@
 //! | `tile` | functions on tiles of 256 elements, precompiled |
 //! | [`gemm`] | contractions |
 //! | [`backend`] | plans to executables |
+//! | [`calibrate`] | measures the machine for the table of costs |
 //!
 //! Invariants: every kernel's result is bit for bit the loop interpreter's (NaNs count as equal) on every
 //! instruction set, except contractions that may round freely; no instruction traps and no access is out of
 //! bounds, whatever the data.
 
 pub mod backend;
+pub mod calibrate;
 mod emit;
 pub mod features;
 pub mod gemm;
@@ -36,7 +38,7 @@ mod tile;
 pub use backend::{CpuBackend, CpuOptions};
 pub use features::{CpuFeatures, Level};
 pub use jit::Text;
-pub use schedule::Costs;
+pub use schedule::{Costs, Multiply};
 pub use store::{Exported, ExportedFunction};
 pub use tile::accuracy::worst_error;
 

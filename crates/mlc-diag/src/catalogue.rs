@@ -669,6 +669,11 @@ pub const ENTRIES: &[Entry] = &[
         title: "a loss that is not finite",
         text: "The loss became NaN or infinite at this step. Mostly the learning rate is too high; `clip_norm = 1.0` also helps. A division by zero or a `log` of zero does the same.",
     },
+    Entry {
+        code: "W0901",
+        title: "a table of costs that is not used",
+        text: "`mlc devices --calibrate` keeps what it measured in a file in the user's cache folder. This file is damaged, or was made on another CPU or by another build, so the built-in table is used. Results are the same; only how kernels are cut into chunks and tiles, and so their speed, depends on the table. Measure again, or delete the file.",
+    },
 ];
 
 /// Looks a code up, in any letter case.

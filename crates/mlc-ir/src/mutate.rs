@@ -45,6 +45,18 @@ mutations! {
     PlusZero = "plus-zero",
     /// The lanes of a row reduction fold from half of their number on.
     FoldFrom64 = "fold-from-64",
+    /// A chunk of rows ends in the middle of a run of the column tree.
+    UnalignedChunk = "unaligned-chunk",
+    /// Contractions sum 255 products before they add the sum, not 256.
+    ShortSums = "short-sums",
+    /// A sum of a product is rounded once, as `fma`.
+    FuseMultiplyAdd = "fuse-multiply-add",
+    /// A label is compared with positions by its low 32 bits.
+    NarrowLabel = "narrow-label",
+    /// Kernels start with whatever the upper halves of vectors hold.
+    KeepUppers = "keep-uppers",
+    /// A phase does not wait for the last chunk of the one before.
+    DropBarrier = "drop-barrier",
     /// The first reader of a state does not wait before its writer.
     OmitHazard = "omit-hazard",
     /// Temporaries die one call before their last reader.

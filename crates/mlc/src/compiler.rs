@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use mlc_cpu::CpuBackend;
+use mlc_cpu::{Costs, CpuBackend, CpuOptions};
 use mlc_diag::{Diagnostic, Diagnostics, SourceMap};
 use mlc_frontend::build::{DiskLoader, FileLoader, MemoryLoader};
 use mlc_ir::program::{Entry, StateLayout};
@@ -30,6 +30,7 @@ pub struct Compiler {
     pub(crate) memory_limit: Option<u64>,
     pub(crate) threads: Option<usize>,
     pub(crate) fusion: Fusion,
+    pub(crate) costs: Option<Costs>,
 }
 
 impl Compiler {
@@ -98,6 +99,13 @@ impl Compiler {
         self
     }
 
+    /// What a CPU's work costs, which decides how kernels are cut into chunks and tiles; without it, a table that is
+    /// built in. Results do not depend on it. An artifact runs as the table cuts that it was compiled with.
+    pub fn costs(mut self, costs: Option<Costs>) -> Self {
+        self.costs = costs;
+        self
+    }
+
     /// Makes every op a kernel of its own, for comparison: no bit of any result may differ.
     pub fn fuse(mut self, fuse: bool) -> Self {
         self.fusion = Fusion { fuse };
@@ -136,7 +144,9 @@ impl Compiler {
         let Some(program) = checked.program.filter(|_| !checked.diagnostics.has_errors()) else {
             return Err(Error { diagnostics: checked.diagnostics, sources });
         };
-        let backend = Arc::new(CpuBackend::from_env(self.strict, self.threads).map_err(Error::plain)?);
+        let mut cpu = CpuBackend::from_env(self.strict, self.threads).map_err(Error::plain)?.options;
+        cpu = CpuOptions { costs: self.costs.unwrap_or_default(), ..cpu };
+        let backend = Arc::new(CpuBackend::new(cpu));
         let mut place = self.place(device, program.transfers.explicit);
         // Also for states that an entry writes and never reads.
         let annotated = program.states.iter().filter_map(|s| Some((s.path.clone(), s.ty.device?)));

@@ -19,6 +19,7 @@ mod array;
 mod artifact;
 mod bound;
 mod compiler;
+pub mod costs;
 mod emit;
 mod error;
 mod memory;

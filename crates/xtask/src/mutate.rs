@@ -13,6 +13,11 @@ fn tests_of(mutation: Mutation) -> Tests {
     match mutation {
         DropGuard | PadOther => &[("mlc-passes", "lower::tests"), ("mlc-passes", "op_tests")],
         LessForLessEqual | SwapMax => &[("mlc-cpu", "prims"), ("mlc-cpu", "random")],
+        FuseMultiplyAdd => &[("mlc-cpu", "random")],
+        NarrowLabel => &[("mlc-cpu", "loops")],
+        KeepUppers => &[("mlc-cpu", "machine")],
+        ShortSums => &[("mlc-cpu", "contract")],
+        UnalignedChunk | DropBarrier => &[("mlc-cpu", "loops")],
         PlusZero | FoldFrom64 => &[("mlc-cpu", "loops"), ("mlc-cpu", "random")],
         OmitHazard | WriteBeforeRead => &[("mlc-passes", "lower::tests"), ("mlc-passes", "order")],
         ShortLife | EarlyDonation => &[("mlc-passes", "lower::tests")],

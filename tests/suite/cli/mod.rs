@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod bad_input;
+mod costs;
 mod forms;
 mod methods;
 mod training;

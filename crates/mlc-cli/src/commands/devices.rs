@@ -1,25 +1,65 @@
-//! `mlc devices`: the CPU, and what of CUDA is there.
+//! `mlc devices`: the CPU, and what of CUDA is there; with `--calibrate` the table of costs is measured.
 
 use mlc::Error;
+use mlc::cpu::Costs;
 use mlc::cuda::{Found, Library, probe};
 use mlc::diag::Diagnostic;
 
-use crate::show::out;
+use crate::show::{Show, out};
 use crate::{exit, text};
 
-pub fn run(calibrate: bool) -> Result<u8, Error> {
+pub fn run(calibrate: bool, show: &Show) -> Result<u8, Error> {
     if calibrate {
-        let d = Diagnostic::error("E0916", "`mlc devices --calibrate` is not built yet");
-        return Err(Error::plain(
-            d.hint("the compiler uses its built-in cost table; `mlc devices` lists what there is"),
-        ));
+        return measure();
     }
-    out(&format!("{}\n{}", cpu()?, cuda()));
+    out(&format!("{}\n{}", cpu(show)?, cuda()));
     Ok(exit::OK)
 }
 
-fn cpu() -> Result<String, Error> {
-    let mut lines = vec![format!("cpu: {}", model_name())];
+/// Measures the table of costs, keeps it, and shows it beside the one that is built in.
+fn measure() -> Result<u8, Error> {
+    let Some(path) = mlc::costs::user_table().map_err(Error::plain)? else {
+        let d = Diagnostic::error("E0712", "there is no cache folder to keep the table of costs in");
+        return Err(Error::plain(d.hint("name one by the environment variable MLC_CACHE_DIR")));
+    };
+    let costs = mlc::costs::measure().map_err(Error::plain)?;
+    mlc::costs::write(&path, costs).map_err(Error::plain)?;
+    out(&format!("{}wrote {}\n", table(&costs), path.display()));
+    Ok(exit::OK)
+}
+
+/// A row for each figure: what it is, measured, built in.
+fn table(costs: &Costs) -> String {
+    let built_in = Costs::default();
+    let ps = |n: u64| format!("{n} ps");
+    let of =
+        |name: &str, figure: fn(&Costs) -> u64| (name.to_string(), ps(figure(costs)), ps(figure(&built_in)));
+    let mut rows = vec![
+        of("an element: a cheap operation", |c| c.cheap),
+        of("  a division", |c| c.divide),
+        of("  lane by lane: 64-bit integers, gathers", |c| c.scalar),
+        of("  exp, log, tanh", |c| c.function),
+        of("  pow", |c| c.long_function),
+        of("  exp of f64", |c| c.scalar_function),
+        of("  into a reduction", |c| c.reduce),
+        of("a byte in the caches", |c| c.near_byte),
+        of("a byte in memory", |c| c.far_byte),
+    ];
+    let size = |c: &Costs| text::bytes(c.near);
+    rows.push(("what counts as in the caches".into(), size(costs), size(&built_in)));
+    let chunk = |c: &Costs| format!("{:.1} us", c.grain_ns as f64 / 1000.0);
+    rows.push(("a chunk of shared work, at least".into(), chunk(costs), chunk(&built_in)));
+    if let Some(m) = costs.multiply {
+        rows.push(("a multiply-add of a vector in a product".into(), ps(m.vector), "by level".into()));
+        rows.push(("  until its result can be added to".into(), ps(m.latency), "by level".into()));
+    }
+    let line = |(what, own, other): &(String, String, String)| format!("{what:<42}{own:>12}{other:>12}\n");
+    let head = line(&("one thread".into(), "measured".into(), "built in".into()));
+    head + &rows.iter().map(line).collect::<String>()
+}
+
+fn cpu(show: &Show) -> Result<String, Error> {
+    let mut lines = vec![format!("cpu: {}", mlc::costs::cpu_name())];
     lines.push(format!("  code for: {}", mlc::cpu_description()?));
     let features = features();
     if !features.is_empty() {
@@ -30,15 +70,12 @@ fn cpu() -> Result<String, Error> {
     if let Some(memory) = memory() {
         lines.push(format!("  memory: {}", text::bytes(memory)));
     }
+    let measured = super::costs(show)?.is_some();
+    lines.push(format!(
+        "  costs: {}",
+        if measured { "measured" } else { "built in; --calibrate measures them" }
+    ));
     Ok(lines.join("\n") + "\n")
-}
-
-/// As the system calls it.
-fn model_name() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |l: &str| l.split_once(':').map(|(_, v)| v.trim().to_string());
-    let named = info.lines().find(|l| l.starts_with("model name")).and_then(field);
-    named.unwrap_or_else(|| std::env::consts::ARCH.to_string())
 }
 
 #[cfg(target_arch = "x86_64")]

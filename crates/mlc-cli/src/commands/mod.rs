@@ -14,6 +14,7 @@ pub mod test;
 
 use std::path::Path;
 
+use mlc::cpu::Costs;
 use mlc::diag::Diagnostic;
 use mlc::{Compiler, Error, Program};
 
@@ -33,9 +34,18 @@ fn compiled(file: &Path, compiler: Compiler, show: &Show) -> Result<Program, Err
         let hint = "use the .mlg file that it was made from; only `mlc run` runs artifacts";
         return Err(Error::plain(d.hint(hint)));
     }
-    let program = compiler.compile_file(file)?;
+    let program = compiler.costs(costs(show)?).compile_file(file)?;
     show.diagnostics(program.warnings(), program.sources());
     Ok(program)
+}
+
+/// What `mlc devices --calibrate` measured, if it did; a file that is no good is a warning.
+fn costs(show: &Show) -> Result<Option<Costs>, Error> {
+    let Some(path) = mlc::costs::user_table().map_err(Error::plain)? else { return Ok(None) };
+    Ok(mlc::costs::read(&path).unwrap_or_else(|warning| {
+        show.error(&Error::plain(warning));
+        None
+    }))
 }
 
 /// Compiles the file, or loads the artifact.

@@ -33,6 +33,7 @@ use cranelift::codegen::ir::{
 use cranelift::frontend::FunctionBuilder;
 use mlc_ir::loops::body::index_data;
 use mlc_ir::loops::{Analysis, Arg, ExprId, ExprOp, Index, Lit, LoopBody, Prim, Scatter, Tail};
+use mlc_ir::mutate::{Mutation, on};
 use mlc_runtime::exec::ScratchNeed;
 
 use crate::features::CpuFeatures;
@@ -248,6 +249,11 @@ impl Emit<'_, '_> {
             ExprOp::Product => Val::One(self.lit(Lit::zero(e.dtype))),
             ExprOp::Load(load) => self.load(load, self.sites.exprs[i]),
             ExprOp::Prim(p, args) if self.is_position_test(*p, args) => self.position_test(*p, args),
+            ExprOp::Prim(Prim::Add, args) if on(Mutation::FuseMultiplyAdd) && self.is_product(args[0]) => {
+                let ExprOp::Prim(_, factors) = &body.expr(args[0]).op else { unreachable!("asked before") };
+                let values: Vec<Val> = factors.iter().chain(&args[1..]).map(|&a| self.value(a)).collect();
+                self.prim(Prim::Fma, e.dtype, e.dtype, &values)
+            }
             ExprOp::Prim(p, args) => {
                 let values: Vec<Val> = args.iter().map(|&a| self.value(a)).collect();
                 let typed = if *p == Prim::Select { args[1] } else { args[0] };
@@ -261,6 +267,12 @@ impl Emit<'_, '_> {
         self.memo[i] = Some(v);
         self.trail.push(i);
         v
+    }
+
+    /// Whether this is a product of two f32.
+    fn is_product(&self, e: ExprId) -> bool {
+        let e = self.body.expr(e);
+        e.dtype == mlc_ir::DType::F32 && matches!(e.op, ExprOp::Prim(Prim::Mul, _))
     }
 
     /// Whether this compares the position on the vector axis with something that is the same in all lanes: how
@@ -291,7 +303,7 @@ impl Emit<'_, '_> {
         let lane = self.b.ins().iadd_imm_s(ahead, -self.lane_shift);
         let none = self.imm(-1);
         let here = self.b.ins().icmp_imm_s(IntCC::UnsignedLessThan, lane, LANES as i64);
-        let lane = self.b.ins().select(here, lane, none);
+        let lane = if on(Mutation::NarrowLabel) { lane } else { self.b.ins().select(here, lane, none) };
         let lane = self.b.ins().ireduce(types::I32, lane);
         let lane = self.b.ins().splat(types::I32X4, lane);
         let numbers: Vec<u8> = (0..LANES as u32).flat_map(u32::to_le_bytes).collect();

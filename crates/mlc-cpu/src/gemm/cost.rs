@@ -1,7 +1,9 @@
 //! Measured costs, from which shapes choose their tiles. All in nanoseconds on one core; ratios matter, not the
 //! machine. `cargo run --release -p mlc-cpu --example gemm` shows what they lead to.
 
+use super::lanes::Element;
 use crate::features::Level;
+use crate::schedule::Multiply;
 
 /// Costs on one level.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,7 +24,26 @@ pub struct Costs {
 }
 
 impl Costs {
-    pub fn of(level: Level) -> Costs {
+    /// What is built in, or as a machine was measured.
+    pub fn of(level: Level, measured: Option<Multiply>) -> Costs {
+        let built_in = Costs::built_in(level);
+        let Some(m) = measured else { return built_in };
+        let (fma, latency) = (m.vector as f64 / 1000.0, m.latency as f64 / 1000.0);
+        // What is not measured keeps its ratio to what is.
+        let pace = fma / built_in.fma;
+        Costs {
+            fma,
+            latency,
+            call: built_in.call * pace,
+            transpose: built_in.transpose * pace,
+            copy: built_in.copy * pace,
+            gather: built_in.gather * pace,
+            code: built_in.code * pace,
+            vectors: built_in.vectors,
+        }
+    }
+
+    fn built_in(level: Level) -> Costs {
         let vectors = Costs {
             fma: 0.165,
             latency: 1.25,
@@ -44,4 +65,14 @@ impl Costs {
     pub fn step(&self, rows: u64, wide: bool, _size: usize) -> f64 {
         (self.fma * (rows * self.vectors[usize::from(wide)]) as f64).max(self.latency)
     }
+}
+
+/// Elements of one of the vectors that [`Multiply`] counts.
+pub fn vector_elements(level: Level) -> u64 {
+    f32::micro(level).tall.lanes as u64 / Costs::built_in(level).vectors[0]
+}
+
+/// Lanes of one row of f32 that a micro-kernel sums at once.
+pub fn row_lanes(level: Level) -> u64 {
+    f32::micro(level).wide.lanes as u64
 }

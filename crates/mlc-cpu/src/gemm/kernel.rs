@@ -18,6 +18,7 @@ use super::run::Run;
 use super::{epilogue, with_type};
 use crate::features::{CpuFeatures, Level};
 use crate::jit::Unit;
+use crate::schedule;
 use crate::store::Function;
 
 /// A contraction taken apart: where its operands are, how it is cut, and the functions to compile.
@@ -87,8 +88,8 @@ pub(super) struct Layout {
     total: usize,
 }
 
-/// Takes a contraction of at least one product apart; a chunk is estimated to take at least `grain_ns`.
-pub fn parts(kernel: &Kernel, c: &Contraction, level: Level, grain_ns: u64) -> Parts {
+/// Takes a contraction of at least one product apart; `table` says how fast the machine is.
+pub fn parts(kernel: &Kernel, c: &Contraction, level: Level, table: &schedule::Costs) -> Parts {
     let extents = |axes: &[Axis]| axes.iter().map(|a| a.extent).collect::<Vec<u64>>();
     let sides = [Which::Lhs, Which::Rhs].map(|which| (which, Found::of(kernel, c, which)));
     let direct = epilogue::direct(kernel, c);
@@ -107,10 +108,11 @@ pub fn parts(kernel: &Kernel, c: &Contraction, level: Level, grain_ns: u64) -> P
         extents: [0, 1, 2].map(|i| axes[i].iter().product()),
         lhs: access(&sides[0]),
         rhs: access(&sides[1]),
-        grain_ns,
+        grain_ns: table.grain_ns,
         out_along_m,
     };
-    let blocking = with_type!(c.acc, T => problem.blocking(&T::micro(level), &Costs::of(level)));
+    let costs = Costs::of(level, table.multiply);
+    let blocking = with_type!(c.acc, T => problem.blocking(&T::micro(level), &costs));
     let mut units = Vec::new();
     let width = |which: Which| {
         let is_rows = (which == Which::Rhs) == blocking.swapped;

@@ -25,6 +25,7 @@ mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use cost::{row_lanes, vector_elements};
 pub use kernel::{ContractKernel, Parts, parts};
 
 /// A matrix to read: rows along m or n, columns along k.

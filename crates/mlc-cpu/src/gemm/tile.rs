@@ -12,6 +12,7 @@
 //! Missing lanes of a panel are zeros whose products nobody reads; k is never padded.
 
 use mlc_ir::loops::KC;
+use mlc_ir::mutate::{Mutation, on};
 
 use super::lanes::{Element, prefetch};
 use super::micro::{Micro, Shape, Step};
@@ -19,6 +20,11 @@ use super::{Matrix, MatrixMut};
 
 /// Longest chunk of k.
 pub const CHUNK: usize = KC as usize;
+
+/// How many steps of k are summed before the sum is added to the outputs.
+fn steps() -> usize {
+    if on(Mutation::ShortSums) { CHUNK - 1 } else { CHUNK }
+}
 
 /// Where an operand's elements come from. Rows are along m or n, columns along k, from the tile's first row.
 #[derive(Clone, Copy)]
@@ -221,15 +227,15 @@ impl<T: Element> Tile<'_, T> {
             }
             if self.form.panels_first {
                 for j in (0..lanes).step_by(width) {
-                    for p in (0..k).step_by(CHUNK) {
+                    for p in (0..k).step_by(steps()) {
                         self.panel(self.rows_at(p), j, p);
                     }
                 }
             } else {
-                for p in (0..k).step_by(CHUNK) {
+                for p in (0..k).step_by(steps()) {
                     let rows = self.rows_at(p);
                     if self.form.lane_reach == Reach::Block {
-                        self.pack_lanes(p, CHUNK.min(k - p));
+                        self.pack_lanes(p, steps().min(k - p));
                     }
                     for j in (0..lanes).step_by(width) {
                         self.panel(rows, j, p);
@@ -253,7 +259,7 @@ impl<T: Element> Tile<'_, T> {
     unsafe fn panel(&self, rows: Rows<T>, j: usize, p: usize) {
         let [row_count, lane_count, k] = self.extents;
         let shape = self.form.shape(self.micro);
-        let kc = CHUNK.min(k - p);
+        let kc = steps().min(k - p);
         let lanes = shape.lanes.min(lane_count - j);
         let whole = lanes == shape.lanes || self.padded;
         // SAFETY: the caller's promises; the edge has room for a micro-kernel's whole output.
@@ -301,7 +307,7 @@ impl<T: Element> Tile<'_, T> {
     /// The tile's rows for the chunk from `p`.
     unsafe fn rows_at(&self, p: usize) -> Rows<T> {
         let [count, _, k] = self.extents;
-        let kc = CHUNK.min(k - p);
+        let kc = steps().min(k - p);
         let group = self.form.shape(self.micro).rows();
         // SAFETY: the block has room for the form's rows by a chunk.
         unsafe {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Times in picoseconds for an element of vector code in the first cache, measured on one core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Costs {
     /// A primitive that vectors do in one or two instructions.
     pub cheap: u64,
@@ -29,6 +30,18 @@ pub struct Costs {
     pub near: u64,
     /// What a chunk takes at least, in nanoseconds.
     pub grain_ns: u64,
+    /// Of contractions; without it, what is built in for the level of the code.
+    pub multiply: Option<Multiply>,
+}
+
+/// How fast contractions multiply f32, in picoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Multiply {
+    /// A multiply-add of one vector, where enough of them are independent.
+    pub vector: u64,
+    /// Until its result can be added to.
+    pub latency: u64,
 }
 
 impl Default for Costs {
@@ -45,6 +58,7 @@ impl Default for Costs {
             near_byte: 15,
             near: 512 << 10,
             grain_ns: 20_000,
+            multiply: None,
         }
     }
 }

@@ -17,9 +17,10 @@ mod cost;
 use std::fmt;
 
 use mlc_ir::loops::{Arg, Atom, AxisId, Init, LoopBody, Scatter, Tail};
+use mlc_ir::mutate::{Mutation, on};
 use mlc_runtime::exec::Phase;
 
-pub use cost::Costs;
+pub use cost::{Costs, Multiply};
 
 /// Rows of a run of the column tree.
 pub const RUN: u64 = 16;
@@ -159,7 +160,8 @@ fn runs(body: &LoopBody, ns: u64, costs: &Costs) -> Schedule {
     let rows = body.row_count();
     let per_run = (u128::from(ns) * u128::from(RUN) / u128::from(rows.max(1))) as u64;
     let wanted = costs.grain_ns.div_ceil(per_run.max(1)).max(rows.div_ceil(RUN).div_ceil(MAX_PARTIALS));
-    let chunk = RUN * wanted.next_power_of_two();
+    let cut_off = if on(Mutation::UnalignedChunk) { RUN / 2 } else { 0 };
+    let chunk = RUN * wanted.next_power_of_two() - cut_off;
     let chunks = rows.div_ceil(chunk);
     if chunks < 2 {
         return Schedule::one(ns, "it has few rows");

@@ -359,3 +359,18 @@ fn scatter_into_wide_rows() {
         check(&format!("wide scatter {top}"), &k, &[ids, v, vec![0; (rows * width * 4) as usize]]);
     }
 }
+
+#[test]
+fn labels_far_outside() {
+    // The low 32 bits of a label would be a position.
+    let n = 12u64;
+    let mut b = BodyBuilder::new(&[3], &[n]);
+    let label = b.load(A0, DType::I64, axis(0));
+    let at = b.axis_value(AxisId(1));
+    let hit = b.prim(Prim::Eq, &[at, label]);
+    let hit = b.cast(DType::F32, hit);
+    b.store(A1, Index::row_major(AxisId(0), &[3, n]), hit);
+    let k = kernel(vec![read("label", DType::I64, 3), write("y", DType::F32, 3 * n)], b.finish());
+    let labels: Vec<u8> = [(1i64 << 32) + 3, 5, 6 - (1 << 33)].iter().flat_map(|l| l.to_le_bytes()).collect();
+    check("labels", &k, &[labels, vec![0; 3 * n as usize * 4]]);
+}

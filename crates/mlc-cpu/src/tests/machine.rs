@@ -4,8 +4,10 @@ use mlc_ir::DType;
 use mlc_ir::loops::{AxisId, BodyBuilder, Func, Index, Kernel, Prim};
 
 use super::{A0, A1, A2, Order, Rng, backend, check_filled, compile, fill, fine, kernel, read, run, write};
+use mlc_runtime::exec::Workspace;
+
 use crate::backend::{CpuBackend, CpuOptions};
-use crate::features::CpuFeatures;
+use crate::features::{CpuFeatures, Level};
 use crate::jit::Text;
 use crate::schedule::Costs;
 
@@ -37,6 +39,44 @@ fn dirty_upper_halves_do_not_show() {
         // SAFETY: AVX2 was just detected.
         unsafe { dirty() };
         assert!(run(&k, &*code, &args, Order::Forward).0 == clean);
+    }
+}
+
+/// Each call of code begins with upper halves of zero, whatever ran before.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn code_starts_with_clean_upper_halves() {
+    if !is_x86_feature_detected!("avx2") {
+        return;
+    }
+    /// Fills a register that nobody uses in between, runs one call, and says what is in its upper half then.
+    #[target_feature(enable = "avx2")]
+    fn after(call: &mut dyn FnMut()) -> [u64; 2] {
+        let mut upper = [0u64; 2];
+        // SAFETY: a vector register, which is declared.
+        unsafe { std::arch::asm!("vpcmpeqd ymm15, ymm15, ymm15", out("ymm15") _, options(nomem, nostack)) }
+        call();
+        // SAFETY: as above, and room for half a vector.
+        unsafe {
+            std::arch::asm!("vextracti128 xmmword ptr [{to}], ymm15, 1", to = in(reg) upper.as_mut_ptr(),
+                options(nostack))
+        }
+        upper
+    }
+    // Without functions on tiles, whose code clears them too.
+    let mut b = BodyBuilder::new(&[], &[4]);
+    let x = b.load(A0, DType::F32, Index::axis(AxisId(0)));
+    b.store(A1, Index::axis(AxisId(0)), x);
+    let k = kernel(vec![read("x", DType::F32, 4), write("y", DType::F32, 4)], b.finish());
+    for features in CpuFeatures::available().into_iter().filter(|f| f.level > Level::Portable) {
+        let code = compile(&k, features).unwrap();
+        let (x, mut y) = ([1f32; 4], [0f32; 4]);
+        let args = [x.as_ptr().cast::<u8>().cast_mut(), y.as_mut_ptr().cast()];
+        let none = Workspace { shared: std::ptr::null_mut(), own: std::ptr::null_mut() };
+        // SAFETY: both arguments are as long as the kernel's; it needs no working memory. AVX2 was detected.
+        let upper = unsafe { after(&mut || code.run(0, 0..1, args.as_ptr(), none)) };
+        assert_eq!(upper, [0, 0], "{features}");
+        assert_eq!(y, x);
     }
 }
 

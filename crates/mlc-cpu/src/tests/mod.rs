@@ -21,7 +21,7 @@ use mlc_runtime::exec::{Backend, Call, HostKernel, HostMemory, Pool, Workspace};
 
 use crate::backend::{CpuBackend, CpuOptions};
 use crate::features::CpuFeatures;
-use crate::schedule::Costs;
+use crate::schedule::{Costs, Multiply};
 
 /// A small generator: tests must not depend on another crate's streams.
 #[derive(Debug, Clone)]
@@ -137,6 +137,15 @@ pub fn fine() -> Costs {
     Costs { grain_ns: 1, ..Costs::default() }
 }
 
+/// Costs of no machine, so that contractions are cut in ways that the usual ones never choose.
+fn odd() -> [Costs; 2] {
+    let multiply = |vector, latency| Some(Multiply { vector, latency });
+    [
+        Costs { grain_ns: 700, multiply: multiply(1, 1_000_000), ..Costs::default() },
+        Costs { grain_ns: 3000, multiply: multiply(9000, 1), ..Costs::default() },
+    ]
+}
+
 pub fn backend(features: CpuFeatures, costs: Costs) -> CpuBackend {
     CpuBackend::new(CpuOptions { costs, ..CpuOptions::new(features, true).threads(1) })
 }
@@ -144,6 +153,12 @@ pub fn backend(features: CpuFeatures, costs: Costs) -> CpuBackend {
 pub fn compile(kernel: &Kernel, features: CpuFeatures) -> Result<Arc<dyn HostKernel>, Diagnostic> {
     let (mut kernels, _) = backend(features, Costs::default()).kernels(std::slice::from_ref(kernel))?;
     Ok(kernels.remove(0))
+}
+
+/// Every case, or every n-th where `MLC_TEST_EVERY` says so: for emulators, where all would take days.
+pub fn thinned<T>(cases: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+    let every = std::env::var("MLC_TEST_EVERY").ok().and_then(|n| n.parse().ok());
+    cases.step_by(every.unwrap_or(1usize).max(1))
 }
 
 /// In which order and by whom chunks run.
@@ -225,7 +240,8 @@ pub fn check(what: &str, kernel: &Kernel, args: &[Vec<u8>]) {
     };
     let levels = CpuFeatures::available();
     for &features in &levels {
-        for costs in [Costs::default(), fine()] {
+        let odd = if matches!(kernel.kind, Kind::Contract(_)) { &odd()[..] } else { &[] };
+        for &costs in [Costs::default(), fine()].iter().chain(odd) {
             let backend = backend(features, costs);
             let code = backend.kernels(std::slice::from_ref(kernel)).map(|(mut k, _)| k.remove(0));
             let code = code.unwrap_or_else(|e| panic!("{what}: {} {:?}", e.title, e.notes));

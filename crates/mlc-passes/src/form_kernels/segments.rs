@@ -3,6 +3,9 @@
 //!
 //! Groups are visited in order; each joins the first bucket that does not lead to it. A segment has nothing
 //! to do with the others: none reads what another computes, and none touches a state that another writes.
+//!
+//! What leads to a group is kept as a set of buckets, made of the sets of the groups that it reads; only paths through
+//! several buckets are searched for, as buckets grow. So the step is linear in the groups as long as buckets are few.
 
 use mlc_ir::Symbol;
 use mlc_ir::graph::{NodeId, Phase};
@@ -19,13 +22,12 @@ const MAX_SEGMENTS: usize = 1024;
 /// What reads and writes no more than this is small. Larger updates may join too: what they read is alive to
 /// the end anyway.
 const SMALL_BYTES: u64 = 1 << 20;
-/// Groups that one search for a path looks at.
-const SEARCH_LIMIT: usize = 4096;
 
 /// Merges groups; the result is in topological order again.
 pub fn segments(facts: &Facts<'_>, groups: Vec<Group>, joined: &[Joined], log: &mut Log) -> Vec<Group> {
     let mut s = Segments::new(facts, groups, joined);
     for at in 0..s.groups.len() {
+        s.straight[at] = s.straight_to(at);
         if s.eligible(at) {
             s.place(at);
         }
@@ -46,8 +48,42 @@ pub fn segments(facts: &Facts<'_>, groups: Vec<Group>, joined: &[Joined], log: &
     s.merged()
 }
 
+/// A set of buckets.
+#[derive(Debug, Clone, Default)]
+struct Set(Vec<u64>);
+
+impl Set {
+    /// Adds one; was it missing?
+    fn insert(&mut self, bucket: usize) -> bool {
+        let (word, bit) = (bucket / 64, 1 << (bucket % 64));
+        if word >= self.0.len() {
+            self.0.resize(word + 1, 0);
+        }
+        let missing = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        missing
+    }
+
+    fn extend(&mut self, other: &Set) {
+        if other.0.len() > self.0.len() {
+            self.0.resize(other.0.len(), 0);
+        }
+        self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a |= b);
+    }
+
+    fn contains(&self, bucket: usize) -> bool {
+        self.0.get(bucket / 64).is_some_and(|word| word & (1 << (bucket % 64)) != 0)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..64 * self.0.len()).filter(|&b| self.contains(b))
+    }
+}
+
 /// Groups that will be one.
 struct Bucket {
+    /// The buckets that lead straight to a member.
+    straight: Set,
     members: Vec<usize>,
     device: Option<mlc_ir::Device>,
     reads: FxHashSet<Symbol>,
@@ -62,6 +98,8 @@ struct Segments<'f, 'g> {
     /// The states that each writes.
     writes: Vec<FxHashSet<Symbol>>,
     bucket_of: Vec<Option<usize>>,
+    /// The buckets that lead to each group through groups that are in none.
+    straight: Vec<Set>,
     buckets: Vec<Bucket>,
 }
 
@@ -89,7 +127,8 @@ impl<'f, 'g> Segments<'f, 'g> {
             }
         }
         let (bucket_of, before) = (vec![None; groups.len()], groups.iter().map(before).collect());
-        Segments { facts, groups, before, writes, bucket_of, buckets: vec![] }
+        let straight = vec![Set::default(); groups.len()];
+        Segments { facts, groups, before, writes, bucket_of, straight, buckets: vec![] }
     }
 
     fn part(&self, g: usize) -> &Part {
@@ -115,46 +154,49 @@ impl<'f, 'g> Segments<'f, 'g> {
             _ => None,
         };
         let reads: FxHashSet<Symbol> = part.reads.iter().filter_map(state).collect();
+        let leading = self.leading_to(g);
         let fits = |(i, b): (usize, &Bucket)| {
-            let apart = b.reads.is_disjoint(&self.writes[g])
-                && b.writes.is_disjoint(&reads)
-                && b.writes.is_disjoint(&self.writes[g]);
-            b.device == device && b.members.len() < MAX_SEGMENTS && apart && !self.leads_to(i, g)
+            let apart = || {
+                b.reads.is_disjoint(&self.writes[g])
+                    && b.writes.is_disjoint(&reads)
+                    && b.writes.is_disjoint(&self.writes[g])
+            };
+            b.device == device && b.members.len() < MAX_SEGMENTS && !leading.contains(i) && apart()
         };
         let found = self.buckets.iter().enumerate().position(fits);
         let bucket = found.unwrap_or_else(|| {
             let (reads, writes) = (FxHashSet::default(), FxHashSet::default());
-            self.buckets.push(Bucket { members: vec![], device, reads, writes });
+            self.buckets.push(Bucket { straight: Set::default(), members: vec![], device, reads, writes });
             self.buckets.len() - 1
         });
         let b = &mut self.buckets[bucket];
         b.members.push(g);
+        b.straight.extend(&self.straight[g]);
         b.reads.extend(reads);
         b.writes.extend(self.writes[g].iter().cloned());
         self.bucket_of[g] = Some(bucket);
     }
 
-    /// Does a path lead from the bucket to the group, through other buckets as wholes? Too long a search
-    /// counts as one.
-    fn leads_to(&self, bucket: usize, g: usize) -> bool {
-        let mut seen: FxHashSet<usize> = FxHashSet::from_iter([g]);
-        let mut work = vec![g];
-        while let Some(at) = work.pop() {
-            for &b in &self.before[at] {
-                if self.bucket_of[b] == Some(bucket) || seen.len() > SEARCH_LIMIT {
-                    return true;
-                }
-                match self.bucket_of[b] {
-                    Some(other) => {
-                        let all = self.buckets[other].members.iter().copied();
-                        work.extend(all.filter(|&m| seen.insert(m)));
-                    }
-                    None if seen.insert(b) => work.push(b),
-                    None => {}
-                }
+    /// The buckets that lead straight to a group; what it reads has been visited.
+    fn straight_to(&self, g: usize) -> Set {
+        let mut set = Set::default();
+        for &b in &self.before[g] {
+            match self.bucket_of[b] {
+                Some(bucket) => _ = set.insert(bucket),
+                None => set.extend(&self.straight[b]),
             }
         }
-        false
+        set
+    }
+
+    /// The buckets from which a path leads to the group, through other buckets as wholes.
+    fn leading_to(&self, g: usize) -> Set {
+        let mut all = self.straight[g].clone();
+        let mut work: Vec<usize> = all.iter().collect();
+        while let Some(b) = work.pop() {
+            work.extend(self.buckets[b].straight.iter().filter(|&before| all.insert(before)));
+        }
+        all
     }
 
     /// Buckets as groups, in an order in which each comes after what it reads.

@@ -6,9 +6,10 @@
 //! `time` says when a unit can run at the earliest, counted in nodes from the sources: the longest path. It
 //! never sinks along an edge, so a search for the unit g leaves out whatever is earlier than g.
 
+use std::cell::RefCell;
+
 use mlc_ir::Device;
 use mlc_ir::graph::{NodeId, Phase};
-use rustc_hash::FxHashSet;
 
 use super::facts::{Facts, Role};
 use super::relation::Relation;
@@ -119,6 +120,16 @@ pub struct Units<'f, 'g> {
     /// When each node's value is needed first, counted as `time` is.
     needed: Vec<u32>,
     list: Vec<Unit>,
+    marks: RefCell<Marks>,
+}
+
+/// Which units the present search has seen; kept from search to search, as there are many and most are short.
+#[derive(Default)]
+struct Marks {
+    /// The last search that saw each unit.
+    seen: Vec<u32>,
+    search: u32,
+    work: Vec<UnitId>,
 }
 
 impl<'f, 'g> Units<'f, 'g> {
@@ -130,6 +141,7 @@ impl<'f, 'g> Units<'f, 'g> {
             level: vec![Level::Element; bound],
             needed: vec![0; bound],
             list: vec![],
+            marks: RefCell::default(),
         };
         for &id in &facts.order {
             units.begin(id);
@@ -235,21 +247,47 @@ impl<'f, 'g> Units<'f, 'g> {
         if self.unit(to).time < earliest {
             return Ok(());
         }
-        let mut work = self.before(to);
-        work.retain(|&u| u != from);
-        let mut seen: FxHashSet<UnitId> = work.iter().copied().collect();
+        let mut marks = self.marks.borrow_mut();
+        let Marks { seen, search, work } = &mut *marks;
+        seen.resize(self.list.len(), 0);
+        *search += 1;
+        work.clear();
+        // One edge is no detour.
+        let mut visited = self.mark_before(to, from, seen, *search, work);
         while let Some(u) = work.pop() {
             if u == from {
                 return Err(Refusal::Cycle);
             }
-            if seen.len() > SEARCH_LIMIT {
+            if visited > SEARCH_LIMIT {
                 return Err(Refusal::SearchLimit);
             }
             if self.unit(u).time >= earliest {
-                work.extend(self.before(u).into_iter().filter(|&v| seen.insert(v)));
+                visited += self.mark_before(u, u, seen, *search, work);
             }
         }
         Ok(())
+    }
+
+    /// Adds to `work` the units that `id` reads, but for `except`, that the search has not seen; says how many.
+    fn mark_before(
+        &self,
+        id: UnitId,
+        except: UnitId,
+        seen: &mut [u32],
+        search: u32,
+        work: &mut Vec<UnitId>,
+    ) -> usize {
+        let count = work.len();
+        for &m in &self.unit(id).members {
+            for u in &self.facts.of(m).uses {
+                let Some(unit) = self.of(u.node).filter(|&u| u != id && u != except) else { continue };
+                if seen[unit.0 as usize] != search {
+                    seen[unit.0 as usize] = search;
+                    work.push(unit);
+                }
+            }
+        }
+        work.len() - count
     }
 
     /// Does `id` depend on `on`, however far?

@@ -7,6 +7,7 @@
 //! 4. `scan`: a loop's region is lowered in the same way and becomes one step that repeats it.
 //! 5. The steps in order become calls; equal kernels are shared.
 
+mod order;
 mod scan;
 mod states;
 mod steps;

@@ -67,7 +67,7 @@ impl Steps {
         let deps = reads.iter().flat_map(|&r| self.makers(r)).copied().collect();
         let reads = reads.into_iter().map(Place::Value).collect();
         let prov = prov(cx.graph, id);
-        self.push(Step { kernel, reads, writes, prov, deps, hazards: vec![] }, id);
+        self.push(Step::new(kernel, reads, writes, prov, deps), id);
         Ok(())
     }
 }

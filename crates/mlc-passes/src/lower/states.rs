@@ -15,11 +15,9 @@ use mlc_ir::op::Op;
 use rustc_hash::FxHashMap;
 
 use super::Buffers;
+use super::order::Order;
 use super::steps::{Place, Steps};
 use crate::Decision;
-
-/// Searches of the step graph give up after this many steps.
-const SEARCH_LIMIT: usize = 4096;
 
 /// Gives outputs and written states their steps and all values their final buffers.
 pub fn assign(
@@ -29,15 +27,15 @@ pub fn assign(
     buffers: &mut Buffers<'_>,
     decisions: &mut Vec<Decision>,
 ) -> Result<(), Diagnostic> {
-    let mut a =
-        Assign { graph, homes, steps, buffers, decisions, positions: vec![], readers: FxHashMap::default() };
+    let (order, readers, places) = (Order::default(), FxHashMap::default(), FxHashMap::default());
+    let mut a = Assign { graph, homes, steps, buffers, decisions, order, readers, places };
     a.prefer_temporaries();
     let mut pending = vec![];
     for w in &graph.writes {
         a.write(w, &mut pending)?;
     }
     a.outputs()?;
-    a.positions = (0..a.steps.list.len()).collect();
+    a.order = Order::of(a.steps);
     a.find_readers()?;
     for p in pending {
         a.resolve(p)?;
@@ -51,10 +49,19 @@ struct Assign<'a, 'g, 'b> {
     steps: &'a mut Steps,
     buffers: &'a mut Buffers<'b>,
     decisions: &'a mut Vec<Decision>,
-    /// A topological number of each step.
-    positions: Vec<usize>,
+    order: Order,
     /// Steps that read a state's value at entry.
     readers: FxHashMap<BufferId, Vec<usize>>,
+    /// Of each step that was asked for: a kernel of segments may have thousands of arguments.
+    places: FxHashMap<usize, Places>,
+}
+
+/// Where a step's places are.
+struct Places {
+    /// Arguments that read what lies in a buffer at entry.
+    sources: FxHashMap<BufferId, Vec<ArgId>>,
+    /// The written place of a value.
+    outs: FxHashMap<ValueId, usize>,
 }
 
 /// A state that the step `writer` shall write in place, as its written place `out`: what makes `value`, or a
@@ -105,7 +112,7 @@ impl Assign<'_, '_, '_> {
             return Ok(());
         }
         let made = match *self.steps.makers(home) {
-            [writer] => Some((writer, self.out_of(writer, home))),
+            [writer] => Some((writer, self.out_of(writer, home)?)),
             _ => None,
         };
         let (writer, out) = match made {
@@ -120,8 +127,30 @@ impl Assign<'_, '_, '_> {
     }
 
     /// Which of the places that a step writes is this value's.
-    fn out_of(&self, writer: usize, v: ValueId) -> usize {
-        self.steps.list[writer].writes.iter().position(|&p| p == Place::Value(v)).unwrap_or(0)
+    fn out_of(&mut self, writer: usize, v: ValueId) -> Result<usize, Diagnostic> {
+        Ok(self.places_of(writer)?.outs.get(&v).copied().unwrap_or(0))
+    }
+
+    fn places_of(&mut self, step: usize) -> Result<&Places, Diagnostic> {
+        if !self.places.contains_key(&step) {
+            let of = &self.steps.list[step];
+            let mut places = Places { sources: FxHashMap::default(), outs: FxHashMap::default() };
+            for (i, v) in of.values().enumerate().filter(|p| is_source(self.graph, p.1)) {
+                places.sources.entry(self.buffers.of(v)?.buffer).or_default().push(ArgId(i as u32));
+            }
+            for (i, place) in of.writes.iter().enumerate() {
+                if let Place::Value(v) = place {
+                    places.outs.entry(*v).or_insert(i);
+                }
+            }
+            self.places.insert(step, places);
+        }
+        Ok(&self.places[&step])
+    }
+
+    /// The arguments of a step that read a state's old value.
+    fn reads_of(&mut self, step: usize, state: BufferId) -> Result<Vec<ArgId>, Diagnostic> {
+        Ok(self.places_of(step)?.sources.get(&state).cloned().unwrap_or_default())
     }
 
     fn copy(&mut self, home: ValueId, to: BufferId, span: Span) -> Result<usize, Diagnostic> {
@@ -139,14 +168,9 @@ impl Assign<'_, '_, '_> {
         if step.kernel.arg(written).mode != Mode::Write {
             return Ok(false);
         }
-        let may = candidates(&step.kernel, written);
-        for (i, v) in step.values().enumerate() {
-            let reads_old = is_source(self.graph, v) && self.buffers.of(v)?.buffer == state;
-            if reads_old && !may.contains(&ArgId(i as u32)) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let old = self.reads_of(writer, state)?;
+        let may = candidates(&self.steps.list[writer].kernel, written);
+        Ok(old.iter().all(|arg| may.contains(arg)))
     }
 
     fn outputs(&mut self) -> Result<(), Diagnostic> {
@@ -186,16 +210,13 @@ impl Assign<'_, '_, '_> {
     fn resolve(&mut self, p: Pending) -> Result<(), Diagnostic> {
         let mut readers = self.readers.get(&p.state).cloned().unwrap_or_default();
         readers.retain(|&r| r != p.writer);
-        if self.reaches(p.writer, &readers) {
+        if self.order.reaches(p.writer, &readers) {
             return self.detour(p, readers);
         }
-        let late = readers.iter().any(|&r| self.positions[r] > self.positions[p.writer]);
         let omitted = usize::from(on(Mutation::OmitHazard));
-        self.steps.list[p.writer].hazards.extend(readers.into_iter().skip(omitted));
-        if late {
-            for (position, step) in self.steps.order()?.into_iter().enumerate() {
-                self.positions[step] = position;
-            }
+        for reader in readers.into_iter().skip(omitted) {
+            self.steps.list[p.writer].hazards.push(reader);
+            self.order.add(reader, p.writer);
         }
         let copied = matches!(self.steps.list[p.writer].kernel.kind, Kind::Copy(_));
         self.alias_state(&p)?;
@@ -209,40 +230,14 @@ impl Assign<'_, '_, '_> {
 
     /// A step that reads the state that it writes does so in place.
     fn alias_state(&mut self, p: &Pending) -> Result<(), Diagnostic> {
+        let old = self.reads_of(p.writer, p.state)?;
         let step = &mut self.steps.list[p.writer];
         let written = step.written(p.out);
-        step.kernel.args[written.ix()].may_alias = None;
-        let reads: Vec<ValueId> = step.values().collect();
-        for (i, v) in reads.into_iter().enumerate() {
-            if is_source(self.graph, v) && self.buffers.of(v)?.buffer == p.state {
-                step.alias(written, ArgId(i as u32));
-            }
+        step.unalias(written);
+        for arg in old {
+            step.alias(written, arg);
         }
         Ok(())
-    }
-
-    /// Does a path lead from `from` to any of `to`?
-    fn reaches(&self, from: usize, to: &[usize]) -> bool {
-        let Some(last) = to.iter().map(|&t| self.positions[t]).max() else { return false };
-        if last < self.positions[from] {
-            return false;
-        }
-        let successors = self.steps.successors();
-        let mut seen = vec![false; self.steps.list.len()];
-        let mut work = vec![from];
-        let mut visited = 0;
-        while let Some(i) = work.pop() {
-            visited += 1;
-            if visited > SEARCH_LIMIT || (i != from && to.contains(&i)) {
-                return true;
-            }
-            for &s in &successors[i] {
-                if self.positions[s] <= last && !std::mem::replace(&mut seen[s], true) {
-                    work.push(s);
-                }
-            }
-        }
-        false
     }
 
     /// The writer writes a temporary, which is copied once all readers are done.
@@ -258,8 +253,8 @@ impl Assign<'_, '_, '_> {
             self.steps.list[p.writer].writes[p.out] = Place::Buffer(temp);
             self.steps.push_copy_of(p.writer, temp, p.state)
         };
-        self.positions.push(self.steps.list.len() - 1);
         self.steps.list[copy].hazards.extend(readers);
+        self.order.push(&self.steps.list[copy]);
         self.decide(&p.name, "copied", "its old value is read after its new one is computed", p.span);
         Ok(())
     }

@@ -10,7 +10,7 @@ use mlc_ir::loops::{Arg, ArgId, AxisId, BufferId, CopyMap, Index, Kernel, Kind, 
 use mlc_ir::lower::{Cx, Draft, Form, Homes, Inside, alias, build, copy_kernel, prov, segments};
 use mlc_ir::op::Op;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::{SmallVec, smallvec};
 
 use crate::Decision;
@@ -29,9 +29,17 @@ pub struct Step {
     pub deps: Vec<usize>,
     /// Steps that read what this one overwrites.
     pub hazards: Vec<usize>,
+    /// Arguments that a written one takes over.
+    taken: FxHashSet<ArgId>,
 }
 
 impl Step {
+    /// A step without hazards.
+    pub fn new(kernel: Kernel, reads: Vec<Place>, writes: Vec<Place>, prov: Prov, deps: Vec<usize>) -> Step {
+        let taken = kernel.args.iter().filter_map(|a| a.may_alias).collect();
+        Step { kernel, reads, writes, prov, deps, hazards: vec![], taken }
+    }
+
     /// The values it reads. A step that reads a buffer of no value's reads nothing else.
     pub fn values(&self) -> impl Iterator<Item = ValueId> + '_ {
         self.reads.iter().filter_map(|p| match p {
@@ -47,12 +55,20 @@ impl Step {
 
     /// Lets a written argument take over a read one, if it may and no other does.
     pub fn alias(&mut self, written: ArgId, read: ArgId) -> bool {
-        let taken = self.kernel.args.iter().any(|a| a.may_alias == Some(read));
-        let fits = !taken && alias::candidates(&self.kernel, written).contains(&read);
+        let fits = !self.taken.contains(&read) && alias::candidates(&self.kernel, written).contains(&read);
         if fits {
+            self.unalias(written);
             self.kernel.args[written.ix()].may_alias = Some(read);
+            self.taken.insert(read);
         }
         fits
+    }
+
+    /// Lets a written argument take over nothing.
+    pub fn unalias(&mut self, written: ArgId) {
+        if let Some(read) = self.kernel.args[written.ix()].may_alias.take() {
+            self.taken.remove(&read);
+        }
     }
 }
 
@@ -130,7 +146,7 @@ impl Steps {
         }
         let places = |values: Vec<ValueId>| values.into_iter().map(Place::Value).collect();
         let (reads, writes) = (places(draft.reads), places(draft.writes));
-        self.list.push(Step { kernel: draft.kernel, reads, writes, prov, deps, hazards: vec![] });
+        self.list.push(Step::new(draft.kernel, reads, writes, prov, deps));
     }
 
     /// Adds the step that makes all results of a node.
@@ -155,21 +171,15 @@ impl Steps {
         let kernel = whole_copy(dtype, len, &prov);
         let deps = self.makers(from).to_vec();
         let (reads, writes) = (vec![Place::Value(from)], vec![Place::Buffer(to)]);
-        self.list.push(Step { kernel, reads, writes, prov, deps, hazards: vec![] });
+        self.list.push(Step::new(kernel, reads, writes, prov, deps));
         self.list.len() - 1
     }
 
     /// Adds a copy of what the copy `writer` wrote to a buffer of no value's.
     pub fn push_copy_of(&mut self, writer: usize, from: BufferId, to: BufferId) -> usize {
         let first = &self.list[writer];
-        let step = Step {
-            kernel: first.kernel.clone(),
-            reads: vec![Place::Buffer(from)],
-            writes: vec![Place::Buffer(to)],
-            prov: first.prov.clone(),
-            deps: vec![writer],
-            hazards: vec![],
-        };
+        let (reads, writes) = (vec![Place::Buffer(from)], vec![Place::Buffer(to)]);
+        let step = Step::new(first.kernel.clone(), reads, writes, first.prov.clone(), vec![writer]);
         self.list.push(step);
         self.list.len() - 1
     }
@@ -184,7 +194,7 @@ impl Steps {
     }
 
     /// The steps after each step.
-    pub fn successors(&self) -> Vec<Vec<usize>> {
+    fn successors(&self) -> Vec<Vec<usize>> {
         let mut out = vec![vec![]; self.list.len()];
         for (i, before) in self.before().into_iter().enumerate() {
             for b in before {

@@ -1,7 +1,7 @@
 //! Rematerialisation: computing forward values again in the backward instead of keeping them, where a plan
 //! needs more memory than there may be.
 //!
-//! A feedback edge from the plan to the graph, at most [`ROUNDS`] times: plan, choose what to drop ([`choose`]),
+//! A feedback edge from the plan to the graph, at most [`ROUNDS`] times (twice where that is not enough): plan, choose what to drop ([`choose`]),
 //! copy its nodes before their first later use (`clone`), lower and plan again. Nothing after `decomposed`
 //! changes a rounding, so the results are the same bits. The best plan is kept, whether it fits or not.
 //!
@@ -99,6 +99,23 @@ pub fn fit(
     limit: u64,
     relower: &dyn Fn(&Graph) -> Result<Lowered, Diagnostics>,
 ) -> Result<Lowered, Diagnostics> {
+    let direct = rounds(graph, lowered.clone(), limit, relower, false)?;
+    let Some(&device) = direct.memory.over(limit).first() else { return Ok(direct) };
+    let gradual = rounds(graph, lowered, limit, relower, true)?;
+    let better = gradual.memory.peak(device) < direct.memory.peak(device);
+    Ok(if better { gradual } else { direct })
+}
+
+/// Rounds of choosing and planning until the plan fits or nothing helps. `gradual`: each round aims at no less than
+/// three quarters of what the plan needs, so that the next one chooses by a plan nearer to the last; it costs more
+/// time than to choose all at once, but does not drop so much at once that the copies are alive together.
+fn rounds(
+    graph: &Graph,
+    lowered: Lowered,
+    limit: u64,
+    relower: &dyn Fn(&Graph) -> Result<Lowered, Diagnostics>,
+    gradual: bool,
+) -> Result<Lowered, Diagnostics> {
     let rates = Rates::default();
     let mut best = lowered;
     let mut graph = graph.clone();
@@ -110,7 +127,8 @@ pub fn fit(
         // What the temporaries may take: what the other parts leave, less what lies unused between them.
         let fixed = before - arena;
         let lost = arena - live.min(arena);
-        let Some(budget) = limit.checked_sub(fixed) else { break };
+        let aim = if gradual { limit.max(before / 4 * 3) } else { limit };
+        let Some(budget) = aim.checked_sub(fixed) else { break };
         let choice = choose(best.program(), device, budget.saturating_sub(lost), &rates);
         if choice.dropped.is_empty() {
             break;

@@ -451,7 +451,8 @@ impl<C> Run<'_, C> {
     ) -> Result<(), Diagnostics> {
         Checkpoint::write(&folder, engine, &self.progress)?;
         self.checkpoint = Some(folder);
-        Ok(())
+        // A run that goes on from here finds the log as far as this.
+        Ok(self.log.as_mut().map_or(Ok(()), Log::flush)?)
     }
 
     fn save_interrupted<E: Engine<Call = C>>(&mut self, engine: &E) -> Result<(), Diagnostics> {
@@ -462,6 +463,9 @@ impl<C> Run<'_, C> {
     fn finish<E: Engine<Call = C>>(mut self, engine: &E, end: End) -> Result<RunReport, Diagnostics> {
         // Where one of these cannot be written, the others still are.
         let mut errors = Diagnostics::new();
+        if let Some(Err(d)) = self.log.as_mut().map(Log::flush) {
+            errors.push(d);
+        }
         if end != End::Interrupted {
             if self.spec.save.as_ref().is_some_and(|s| s.best.is_none()) {
                 self.save_rules(engine).unwrap_or_else(|ds| errors.extend(ds));

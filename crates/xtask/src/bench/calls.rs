@@ -14,10 +14,10 @@ use super::rows::Row;
 use super::shown;
 
 /// Prints a table for each row.
-pub fn tables<'r>(rows: impl Iterator<Item = &'r Row>, seconds: f64) -> ExitCode {
+pub fn tables<'r>(rows: impl Iterator<Item = &'r Row>, seconds: f64, threads: Option<usize>) -> ExitCode {
     let mut failed = false;
     for row in rows {
-        if let Err(e) = table(row, seconds) {
+        if let Err(e) = table(row, seconds, threads) {
             eprintln!("{}: {e}", row.name);
             failed = true;
         }
@@ -25,8 +25,8 @@ pub fn tables<'r>(rows: impl Iterator<Item = &'r Row>, seconds: f64) -> ExitCode
     ExitCode::from(u8::from(failed))
 }
 
-fn table(row: &Row, seconds: f64) -> Result<(), String> {
-    let mut ours = Ours::prepare(row)?;
+fn table(row: &Row, seconds: f64, threads: Option<usize>) -> Result<(), String> {
+    let mut ours = Ours::prepare(row, threads)?;
     let times = ours.measure_calls(Duration::from_secs_f64(seconds))?;
     let backend = CpuBackend::from_env(true, None).map_err(|d| format!("{d:?}"))?;
     let program = &ours.plan().program;

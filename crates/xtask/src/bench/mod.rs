@@ -4,6 +4,7 @@
 //! hits all of them. A figure is the least of the rounds' medians. The table is markdown, for docs/performance.md.
 
 mod calls;
+mod host;
 mod ours;
 mod peers;
 mod rows;
@@ -23,17 +24,22 @@ struct Options {
     seconds: f64,
     rounds: usize,
     calls: bool,
+    host: bool,
+    threads: Vec<usize>,
 }
 
 const HELP: &str = "\
-cargo xtask bench [--peers] [--python PATH] [--rows NAME,NAME] [--seconds S] [--rounds N]
-cargo xtask bench --calls [--rows NAME,NAME] [--seconds S]
+cargo xtask bench [--peers] [--python PATH] [--rows NAME,NAME] [--seconds S] [--rounds N] [--threads N]
+cargo xtask bench --calls [--rows NAME,NAME] [--seconds S] [--threads N]
+cargo xtask bench --host [--seconds S] [--rounds N] [--threads N]
 
 --peers    also PyTorch eager, torch.compile and JAX, by --python (default: python3), which must have torch and jax
 --rows     only rows whose name begins so, as simple_nn, mlp.step, gpt, softmax, norm_gelu, start
 --seconds  how long one engine runs in one round (default 0.5)
 --rounds   how often engines take turns (default 5)
+--threads  how many threads mlc uses (default: all); a list as 1,2 makes a column of each, without peers
 --calls    instead of the table, for each row the calls of our plan, the slowest first
+--host     instead, what the training loop of simple_nn takes beside its steps: data, order, log
 ";
 
 /// Runs the rows and prints the table.
@@ -46,8 +52,17 @@ pub fn run(args: &[&str]) -> ExitCode {
         }
     };
     let wanted = |name: &str| options.rows.as_ref().is_none_or(|r| r.iter().any(|r| name.starts_with(&**r)));
+    let threads = options.threads.first().copied();
+    if options.host {
+        return host::table(options.seconds, options.rounds, threads);
+    }
+    let rows = rows::rows();
+    let mut rows = rows.iter().filter(|r| wanted(r.name));
     if options.calls {
-        return calls::tables(rows::rows().iter().filter(|r| wanted(r.name)), options.seconds);
+        return calls::tables(rows, options.seconds, threads);
+    }
+    if options.threads.len() > 1 {
+        return by_threads(rows, &options);
     }
     let mut peers = vec![];
     for engine in ENGINES.iter().filter(|_| options.python.is_some()) {
@@ -67,7 +82,7 @@ pub fn run(args: &[&str]) -> ExitCode {
     );
     println!("|---|---|{}---|---|---|", "---|".repeat(heads.len()));
     let mut failed = false;
-    for row in rows::rows().iter().filter(|r| wanted(r.name)) {
+    for row in rows.by_ref() {
         match measure(row, &mut peers, &options) {
             Ok((own, theirs)) => println!("{}", line(row, own, &theirs)),
             Err(e) => {
@@ -84,7 +99,15 @@ pub fn run(args: &[&str]) -> ExitCode {
 }
 
 fn parse(args: &[&str]) -> Result<Options, String> {
-    let mut options = Options { python: None, rows: None, seconds: 0.5, rounds: 5, calls: false };
+    let mut options = Options {
+        python: None,
+        rows: None,
+        seconds: 0.5,
+        rounds: 5,
+        calls: false,
+        host: false,
+        threads: vec![],
+    };
     let mut at = args.iter();
     while let Some(&arg) = at.next() {
         let mut value = || at.next().copied().ok_or_else(|| format!("{arg} needs a value"));
@@ -96,11 +119,49 @@ fn parse(args: &[&str]) -> Result<Options, String> {
             "--rows" => options.rows = Some(value()?.split(',').map(String::from).collect()),
             "--seconds" => options.seconds = number(value()?)?,
             "--calls" => options.calls = true,
+            "--host" => options.host = true,
+            "--threads" => {
+                let all = value()?.split(',').map(|n| n.parse().ok().filter(|&n: &usize| n > 0));
+                options.threads = all.collect::<Option<_>>().ok_or("--threads needs numbers above 0")?;
+            }
             "--rounds" => options.rounds = number(value()?)?.ceil() as usize,
             _ => return Err(format!("{arg}?")),
         }
     }
     Ok(options)
+}
+
+/// Each row with each number of threads, and how many times faster the last is than the first.
+fn by_threads<'r>(rows: impl Iterator<Item = &'r Row>, options: &Options) -> ExitCode {
+    let heads: String = options.threads.iter().map(|n| format!("{n} threads | ")).collect();
+    println!("| row | {heads}speed-up |\n|---|---|{}", "---|".repeat(options.threads.len()));
+    let mut failed = false;
+    for row in rows {
+        match times_by_threads(row, options) {
+            Ok(times) => {
+                let cells: String = times.iter().map(|&t| format!("{} | ", shown(t))).collect();
+                println!("| {} | {cells}{:.2} |", row.title, times[0] / times[times.len() - 1]);
+            }
+            Err(e) => {
+                eprintln!("{}: {e}", row.name);
+                failed = true;
+            }
+        }
+    }
+    ExitCode::from(u8::from(failed))
+}
+
+fn times_by_threads(row: &Row, options: &Options) -> Result<Vec<f64>, String> {
+    let time = Duration::from_secs_f64(options.seconds);
+    let prepared = options.threads.iter().map(|&n| Ours::prepare(row, Some(n)));
+    let mut all = prepared.collect::<Result<Vec<Ours>, String>>()?;
+    let mut best = vec![f64::INFINITY; all.len()];
+    for _ in 0..options.rounds {
+        for (ours, best) in all.iter_mut().zip(&mut best) {
+            *best = best.min(ours.measure(time)?);
+        }
+    }
+    Ok(best)
 }
 
 /// The best of the rounds' medians: ours, then each peer's.
@@ -110,7 +171,7 @@ fn measure(
     options: &Options,
 ) -> Result<(f64, Vec<Option<f64>>), String> {
     let time = Duration::from_secs_f64(options.seconds);
-    let mut ours = Ours::prepare(row)?;
+    let mut ours = Ours::prepare(row, options.threads.first().copied())?;
     for (peer, engine) in peers.iter_mut().zip(ENGINES) {
         if let Some(Err(e)) = peer.as_mut().map(|p| p.prepare(row.name)) {
             eprintln!("{engine}: {}: {e}", row.name);

@@ -24,8 +24,9 @@ pub struct Ours {
 
 impl Ours {
     /// Compiles the row's model and runs it a few times.
-    pub fn prepare(row: &Row) -> Result<Ours, String> {
+    pub fn prepare(row: &Row, threads: Option<usize>) -> Result<Ours, String> {
         let compiler = Compiler::new().target(Target::Cpu);
+        let compiler = threads.map_or(compiler.clone(), |n| compiler.threads(n));
         let program = compiler.compile_file(folder().join(row.file)).map_err(|e| e.to_string())?;
         let mut session = program.session(Seed(0)).map_err(|e| e.to_string())?;
         let inputs: Vec<HostTensor> = row.inputs.iter().map(|i| i.tensor()).collect();

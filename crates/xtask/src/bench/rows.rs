@@ -28,7 +28,7 @@ pub struct Input {
 }
 
 impl Input {
-    fn new(name: &'static str, dtype: DType, shape: &[usize], below: u64) -> Input {
+    pub fn new(name: &'static str, dtype: DType, shape: &[usize], below: u64) -> Input {
         Input { name, dtype, shape: shape.to_vec(), below }
     }
 

@@ -1,37 +1,22 @@
 //! A growable allocation aligned to 64 bytes, zeroed, that keeps its memory when it shrinks.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::ptr::NonNull;
+use super::{ALIGN, Block};
 
-use super::ALIGN;
-
-/// Bytes aligned to [`ALIGN`]. Invariants: `len <= capacity`; all of `capacity` is initialised.
+/// Bytes aligned to [`ALIGN`]. Invariant: `len` is at most the block's, all of which is initialised.
 pub struct AlignedBuf {
-    ptr: NonNull<u8>,
+    block: Block,
     len: usize,
-    capacity: usize,
 }
-
-// SAFETY: the buffer owns its memory alone and hands it out only through `&self` and `&mut self`.
-unsafe impl Send for AlignedBuf {}
-// SAFETY: as above; there is no interior mutability.
-unsafe impl Sync for AlignedBuf {}
 
 impl AlignedBuf {
     pub fn new() -> AlignedBuf {
-        AlignedBuf { ptr: NonNull::<Chunk>::dangling().cast(), len: 0, capacity: 0 }
+        AlignedBuf { block: Block::empty(ALIGN), len: 0 }
     }
 
     /// `len` zero bytes; `None` where the system has not so much memory.
     pub fn zeroed(len: usize) -> Option<AlignedBuf> {
-        if len == 0 {
-            return Some(AlignedBuf::new());
-        }
-        let capacity = len.checked_next_multiple_of(ALIGN)?;
-        let layout = Layout::from_size_align(capacity, ALIGN).ok()?;
-        // SAFETY: the layout's size is not zero.
-        let ptr = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        Some(AlignedBuf { ptr, len, capacity })
+        let block = Block::zeroed(len.checked_next_multiple_of(ALIGN)?, ALIGN)?;
+        Some(AlignedBuf { block, len })
     }
 
     /// A copy of `bytes`; `None` where memory is short.
@@ -45,7 +30,7 @@ impl AlignedBuf {
     /// the buffer moves, and new bytes are zero. `false` (and no change) where memory is short.
     #[must_use]
     pub fn resize(&mut self, len: usize) -> bool {
-        if len <= self.capacity {
+        if len <= self.capacity() {
             self.len = len;
             return true;
         }
@@ -56,13 +41,9 @@ impl AlignedBuf {
     }
 
     pub fn capacity(&self) -> usize {
-        self.capacity
+        self.block.size()
     }
 }
-
-/// Gives a dangling pointer the alignment that every other one has.
-#[repr(align(64))]
-struct Chunk;
 
 impl Default for AlignedBuf {
     fn default() -> Self {
@@ -70,27 +51,19 @@ impl Default for AlignedBuf {
     }
 }
 
-impl Drop for AlignedBuf {
-    fn drop(&mut self) {
-        if self.capacity > 0 {
-            // SAFETY: the capacity made a valid layout when this memory was allocated with it.
-            unsafe { dealloc(self.ptr.as_ptr(), Layout::from_size_align_unchecked(self.capacity, ALIGN)) }
-        }
-    }
-}
-
 impl std::ops::Deref for AlignedBuf {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        // SAFETY: `len <= capacity` initialised bytes start at `ptr` (none where it dangles).
-        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
+        // SAFETY: `len` bytes start at the base, which is never null; the buffer is
+        // the block's only user.
+        unsafe { std::slice::from_raw_parts(self.block.base(), self.len) }
     }
 }
 
 impl std::ops::DerefMut for AlignedBuf {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as for `deref`; `&mut self` makes the access exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.block.base(), self.len) }
     }
 }
 

@@ -1,15 +1,17 @@
 //! Tensors in host memory.
 //!
-//! [`AlignedBuf`] is a zeroed allocation aligned to 64 bytes; [`Bytes`] a shared slice of one, or of a
-//! mapped file; [`HostTensor`] gives such a slice a dtype and a shape. Slicing, cloning and reshaping
-//! copy nothing.
+//! [`Block`] owns memory; [`AlignedBuf`] is one of zeros, aligned to 64 bytes, that grows; [`Bytes`] a shared slice of
+//! such a buffer, or of a mapped file; [`HostTensor`] gives a slice a dtype and a shape. Slicing, cloning and
+//! reshaping copy nothing.
 
+mod block;
 mod buffer;
 mod bytes;
 mod cast;
 mod element;
 mod tensor;
 
+pub use block::Block;
 pub use buffer::AlignedBuf;
 pub use bytes::Bytes;
 pub use element::{Element, Number};

@@ -146,14 +146,17 @@ mod tests {
         let mut log = Log::open(&path, false).unwrap();
         log.step(&report(2.298_75_f32 as f64)).unwrap();
         log.step(&report(f64::NAN)).unwrap();
+        log.flush().unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         assert_eq!(lines[0]["loss"], json!(2.29875));
         assert_eq!(lines[0]["lr"], json!(0.1));
         assert_eq!(lines[0].get("nonfinite"), None);
         assert_eq!((&lines[1]["loss"], &lines[1]["nonfinite"]), (&Value::Null, &json!(true)));
+        // What is not flushed is written when the log goes away.
+        log.step(&report(2.0)).unwrap();
         drop(log);
         Log::open(&path, true).unwrap().step(&report(1.0)).unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 3);
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 4);
     }
 }

@@ -73,8 +73,9 @@ fn a_deep_training_step_is_linear_in_its_depth() {
         (p.kernels.len(), [p.calls.len(), p.buffers.len(), lowered.decisions.len()])
     };
     let [(_, a), (k, b), (kernels, c)] = [12, 24, 48].map(sizes);
-    // The layers' own are at most 32, as above; the rest are embedding, loss, clipping and the optimizer.
-    assert!(kernels <= 40 && kernels == k, "{kernels} kernels at 48 layers, {k} at 24");
+    // The layers' own are at most 32, as above; the rest are embedding, loss, clipping and the optimizer, whose segments
+    // may be cut once more where there are more parameters.
+    assert!(kernels <= 40 && kernels <= k + 1, "{kernels} kernels at 48 layers, {k} at 24");
     for i in 0..3 {
         // A kernel of segments holds so many and no more, so that some calls are of one kernel more.
         let (first, second) = (2 * (b[i] - a[i]), c[i] - b[i]);

@@ -11,7 +11,9 @@ mod avx2;
 mod avx512;
 mod two;
 
-use mlc_ir::loops::functions::{Arith, Scalar32, binary, unary};
+use std::mem::MaybeUninit;
+
+use mlc_ir::loops::functions::{Arith, Scalar32, begin, binary, end, unary};
 use mlc_ir::loops::{Func, Prim, RedOp};
 
 use self::two::Two;
@@ -116,7 +118,8 @@ trait Fold: Lanes {
     unsafe fn first(self, v: Self::F) -> f32;
 }
 
-/// Applies a function to groups of lanes: two vectors at a time, then one, then a copy of what is left.
+/// Applies a function to groups of lanes: two vectors at a time, then one, then a copy of what is left. One that is cut
+/// in two goes over all pairs of vectors twice.
 ///
 /// # Safety
 /// As [`TileFn`]; the machine has the vectors' instruction set.
@@ -127,7 +130,7 @@ unsafe fn each<L: Lanes>(lanes: L, f: Func, dst: *mut f32, a: *const f32, b: *co
     // SAFETY: full groups are within n, the rest goes through arrays of a group's length.
     unsafe {
         let second = |i: usize| if two { b.add(i) } else { a.add(i) };
-        let mut i = 0;
+        let mut i = in_halves(Two(lanes), f, dst, a, n);
         while i + 2 * L::COUNT <= n {
             group(Two(lanes), f, two, dst.add(i), a.add(i), second(i));
             i += 2 * L::COUNT;
@@ -147,6 +150,33 @@ unsafe fn each<L: Lanes>(lanes: L, f: Func, dst: *mut f32, a: *const f32, b: *co
             std::ptr::copy_nonoverlapping(out.as_ptr(), dst.add(i), rest);
         }
     }
+}
+
+/// Applies a function that is cut in two to all whole groups of lanes; to how many elements.
+///
+/// # Safety
+/// As [`TileFn`]; the machine has the vectors' instruction set.
+#[inline(always)]
+unsafe fn in_halves<L: Lanes>(mut lanes: L, f: Func, dst: *mut f32, a: *const f32, n: usize) -> usize {
+    let n = n / L::COUNT * L::COUNT;
+    let mut begun = MaybeUninit::<[[f32; TILE]; 2]>::uninit();
+    let [first, second] = [0, TILE].map(|at| begun.as_mut_ptr().cast::<f32>().wrapping_add(at));
+    // SAFETY: the caller's promise, so n is at most a tile; what is read of `begun` was written before.
+    unsafe {
+        for i in (0..n).step_by(L::COUNT) {
+            let x = lanes.load(a.add(i));
+            let Some(halves) = begin(f, &mut lanes, x) else { return 0 };
+            lanes.store(halves[0], first.add(i));
+            lanes.store(halves[1], second.add(i));
+        }
+        for i in (0..n).step_by(L::COUNT) {
+            let halves = [lanes.load(first.add(i)), lanes.load(second.add(i))];
+            let x = lanes.load(a.add(i));
+            let Some(y) = end(f, &mut lanes, x, halves) else { return 0 };
+            lanes.store(y, dst.add(i));
+        }
+    }
+    n
 }
 
 #[inline(always)]

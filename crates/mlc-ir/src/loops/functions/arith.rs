@@ -100,6 +100,19 @@ pub trait Arith {
         acc
     }
 
+    /// [`Arith::poly`] as two sums, of the even and of the odd powers, that do not wait for each other; `zz = z^2`.
+    #[inline(always)]
+    fn poly_by_halves(&mut self, p: &Poly, z: Self::F, zz: Self::F) -> Self::F {
+        let c = if Self::WIDTH == 32 { p.f32 } else { p.f64 };
+        let mut sums = [self.num(0.0); 2];
+        for (i, &k) in c.iter().enumerate().rev() {
+            let k = self.num(k);
+            let sum = &mut sums[i % 2];
+            *sum = if i + 2 < c.len() { self.fma(*sum, zz, k) } else { k };
+        }
+        self.fma(sums[1], z, sums[0])
+    }
+
     /// The constant of this width: the first for 32 bits.
     #[inline(always)]
     fn pick(&mut self, f32: f64, f64: f64) -> Self::F {
@@ -200,20 +213,6 @@ pub trait Arith {
         let r = self.add(r, n.1);
         let r = self.fma(nq, d.1, r);
         (q, self.div(r, d.0))
-    }
-
-    /// The quotient of two pairs whose upper parts alone need not be exact to the last place. One division: the
-    /// reciprocal's error goes with that of the first quotient into the correction. It must not be subnormal.
-    #[inline(always)]
-    fn pair_quotient(&mut self, n: (Self::F, Self::F), d: (Self::F, Self::F)) -> Self::F {
-        let one = self.num(1.0);
-        let inverse = self.div(one, d.0);
-        let q = self.mul(n.0, inverse);
-        let nq = self.neg(q);
-        let r = self.fma(nq, d.0, n.0);
-        let lower = self.fma(nq, d.1, n.1);
-        let r = self.add(r, lower);
-        self.fma(r, inverse, q)
     }
 }
 

@@ -4,17 +4,24 @@ use super::arith::Arith;
 use super::exp::one_minus_exp_of_pair;
 use super::poly::{ERF, ERFC_LOG, ERFC_LOG_FAR, ERFC_LOG_MID};
 
+/// log erfc|x| as a sum of two, for |x| from 0.9 to where erf rounds to 1.
 #[inline(always)]
-pub fn erf<A: Arith>(a: &mut A, x: A::F) -> A::F {
+pub fn erf_begin<A: Arith>(a: &mut A, x: A::F) -> [A::F; 2] {
+    let ax = a.abs(x);
+    let top = a.pick(4.0, 6.0);
+    let t = a.at_most(ax, top);
+    let (g, lo) = erfc_log(a, t);
+    [g, lo]
+}
+
+#[inline(always)]
+pub fn erf_end<A: Arith>(a: &mut A, x: A::F, [g, lo]: [A::F; 2]) -> A::F {
     let ax = a.abs(x);
     // |x| <= 0.90625: x + x Q(x^2).
     let z = a.mul(x, x);
     let q = a.poly(&ERF, z);
     let near = a.fma(x, q, x);
-    // Above: 1 - e^g with g = log erfc|x|, as a sum of two; 1 from where erf rounds to it.
-    let top = a.pick(4.0, 6.0);
-    let t = a.at_most(ax, top);
-    let (g, lo) = erfc_log(a, t);
+    // Above: 1 - e^(log erfc|x|).
     let far = one_minus_exp_of_pair(a, g, lo);
     let far = a.xor_sign(far, x);
     let edge = a.num(0.90625);

@@ -3,7 +3,7 @@
 use std::f64::consts::LOG2_E;
 
 use super::arith::Arith;
-use super::poly::EXP;
+use super::poly::{EXP, TANH};
 
 /// ln 2 as a sum of two constants; the upper part times an integer exponent subtracts exactly by fma.
 const LN2_32: [f64; 2] = [0.6931471824645996, -1.9046542121259336e-9];
@@ -151,44 +151,123 @@ pub fn expm1<A: Arith>(a: &mut A, x: A::F) -> A::F {
     a.select(small, x, y)
 }
 
+/// What a power of two's exponent is added to, so that the sum has its biased exponent in the lowest bits.
+const BIASED_32: f64 = 12_582_912.0 + 127.0;
+const BIASED_64: f64 = 6_755_399_441_055_744.0 + 1023.0;
+
+/// 2^k, of k + bias as [`split_exp`] gives it; within the normal exponents.
 #[inline(always)]
-pub fn tanh<A: Arith>(a: &mut A, x: A::F) -> A::F {
-    // tanh|x| = (E - 1) / (E + 1) with E = e^2|x| >= 1 as a sum of two.
+fn biased_exp2<A: Arith>(a: &mut A, k: A::F) -> A::F {
+    let bits = a.to_bits(k);
+    let bits = a.shl_by(bits, a.frac_bits());
+    a.of_bits(bits)
+}
+
+/// e^t = 2^k (1 + w) as (k + bias, w). Added to the bias, whose ulp is 1, k is rounded to an integer. For |t| below
+/// twice the largest exponent.
+#[inline(always)]
+fn split_exp<A: Arith>(a: &mut A, t: A::F) -> (A::F, A::F) {
+    let bias = a.pick(BIASED_32, BIASED_64);
+    let log2e = a.num(LOG2_E);
+    let biased = a.fma(t, log2e, bias);
+    let k = a.sub(biased, bias);
+    let nk = a.neg(k);
+    let (hi, lo) = ln2(a);
+    let exact = a.fma(nk, hi, t);
+    let r = a.fma(nk, lo, exact);
+    let lost = a.sub(exact, r);
+    let r_lo = a.fma(nk, lo, lost);
+    let rr = a.mul(r, r);
+    let p = a.poly_by_halves(&EXP, r, rr);
+    let q = a.fma(rr, p, r_lo);
+    (biased, a.add(r, q))
+}
+
+/// e^2|x| as (2^k, w) with e^2|x| = 2^k (1 + w).
+#[inline(always)]
+pub fn tanh_begin<A: Arith>(a: &mut A, x: A::F) -> [A::F; 2] {
     let ax = a.abs(x);
-    let top = a.pick(20.0, 40.0);
+    // From here on tanh rounds to 1.
+    let top = a.pick(10.0, 20.0);
     let t = a.at_most(ax, top);
     let t = a.add(t, t);
-    let (k, r, r_lo) = reduce(a, t);
-    let (h, l) = exp_pair(a, r, r_lo);
-    let i = a.to_int(k);
-    let s = a.exp2_int(i);
-    let (h, l) = (a.mul(h, s), a.mul(l, s));
-    let one = a.num(1.0);
-    let minus_one = a.num(-1.0);
-    let (n, ne) = a.fast_two_sum(h, minus_one);
-    let (d, de) = a.fast_two_sum(h, one);
-    let (ne, de) = (a.add(ne, l), a.add(de, l));
-    let y = a.pair_quotient((n, ne), (d, de));
-    a.xor_sign(y, x)
+    let (k, w) = split_exp(a, t);
+    [biased_exp2(a, k), w]
 }
 
 #[inline(always)]
-pub fn sigmoid<A: Arith>(a: &mut A, x: A::F) -> A::F {
-    // With z = e^-|x|: 1 / (1 + z) for x >= 0, z / (1 + z) below.
+pub fn tanh_end<A: Arith>(a: &mut A, x: A::F, [s, w]: [A::F; 2]) -> A::F {
+    // |x| <= 3/4: |x| + |x| z P(z) with z = x^2.
+    let ax = a.abs(x);
+    let z = a.mul(ax, ax);
+    let p = a.poly(&TANH, z);
+    let q = a.mul(z, p);
+    let near = a.fma(ax, q, ax);
+    // Above: 1 - 2 / (e^2|x| + 1). The quotient is at most 0.37, so that what its last place lacks hardly shows. Its
+    // denominator is 2^k + 1 + 2^k w as a sum of two; 2^k + 1 is exact wherever its 1 matters.
+    let one = a.num(1.0);
+    let exact = a.add(s, one);
+    let d = a.fma(s, w, exact);
+    let lost = a.sub(exact, d);
+    let d_lo = a.fma(s, w, lost);
+    let two = a.num(2.0);
+    let q = a.div(two, d);
+    let nq = a.neg(q);
+    let e = a.fma(nq, d, two);
+    let e = a.fma(nq, d_lo, e);
+    // And e / d, of which a few bits do.
+    let half = a.num(0.5);
+    let half_q = a.mul(half, q);
+    let q = a.fma(e, half_q, q);
+    let far = a.sub(one, q);
+    let edge = a.num(0.75);
+    let c = a.lt(edge, ax);
+    let y = a.select(c, far, near);
+    a.xor_sign(y, x)
+}
+
+/// e^-|x| as (k, w) with e^-|x| = 2^k (1 + w); k as [`split_exp`] gives it.
+#[inline(always)]
+pub fn sigmoid_begin<A: Arith>(a: &mut A, x: A::F) -> [A::F; 2] {
     let ax = a.abs(x);
     let nx = a.neg(ax);
-    let nx = clamp(a, nx);
-    let (k, r, r_lo) = reduce(a, nx);
-    let (h, l) = exp_pair(a, r, r_lo);
-    let zh = scale(a, h, k);
-    let zl = scale(a, l, k);
+    // Below, e^x is 0 anyway.
+    let lowest = a.pick(-105.0, -746.0);
+    let t = a.at_least(nx, lowest);
+    let (k, w) = split_exp(a, t);
+    [k, w]
+}
+
+#[inline(always)]
+pub fn sigmoid_end<A: Arith>(a: &mut A, x: A::F, [k, w]: [A::F; 2]) -> A::F {
+    // With z = e^-|x|: 1 / (1 + z) for x >= 0, z / (1 + z) below. Where z is subnormal the power of two is split, and
+    // 1 + z does without the second part.
+    let bias = a.pick(BIASED_32, BIASED_64);
+    let normal = a.pick(BIASED_32 - 125.0, BIASED_64 - 1021.0);
+    let k_normal = a.at_least(k, normal);
+    let s = biased_exp2(a, k_normal);
+    let k_rest = a.sub(k, k_normal);
+    let k_rest = a.add(k_rest, bias);
+    let s_rest = biased_exp2(a, k_rest);
+    let z = a.fma(s, w, s);
+    let lost = a.sub(s, z);
+    let z_lo = a.fma(s, w, lost);
     let one = a.num(1.0);
+    let (d, d_lo) = a.fast_two_sum(one, z);
+    let d_lo = a.add(d_lo, z_lo);
+    // 1 / (d + d_lo) = inverse (1 + e).
+    let inverse = a.div(one, d);
+    let negated = a.neg(inverse);
+    let e = a.fma(negated, d, one);
+    let e = a.fma(negated, d_lo, e);
     let zero = a.num(0.0);
-    let (d, e) = a.fast_two_sum(one, zh);
-    let e = a.add(e, zl);
-    let neg = a.lt(x, zero);
-    let n = a.select(neg, zh, one);
-    let nl = a.select(neg, zl, zero);
-    let (q, c) = a.pair_div((n, nl), (d, e));
-    a.add(q, c)
+    let below = a.lt(x, zero);
+    let n = a.select(below, z, one);
+    let n_lo = a.select(below, z_lo, zero);
+    let scale = a.select(below, s_rest, one);
+    let (q, q_lo) = a.two_prod(n, inverse);
+    let q_lo = a.fma(q, e, q_lo);
+    let q_lo = a.fma(n_lo, inverse, q_lo);
+    let y = a.add(q, q_lo);
+    a.mul(y, scale)
 }

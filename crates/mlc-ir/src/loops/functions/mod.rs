@@ -40,10 +40,34 @@ pub fn unary<A: Arith>(f: Func, a: &mut A, x: A::F) -> Option<A::F> {
         Func::Sin => trig::sin(a, x),
         Func::Cos => trig::cos(a, x),
         Func::Tan => trig::tan(a, x),
-        Func::Tanh => exp::tanh(a, x),
-        Func::Erf => erf::erf(a, x),
-        Func::Sigmoid => exp::sigmoid(a, x),
+        Func::Tanh | Func::Erf | Func::Sigmoid => {
+            let begun = begin(f, a, x)?;
+            return end(f, a, x, begun);
+        }
         Func::Pow | Func::Atan2 | Func::Philox => return None,
+    })
+}
+
+/// The first half of an expansion that is cut in two, for code that does one half for many elements and then the
+/// other: two short chains of operations overlap better than one long chain. `None` where it is one piece.
+#[inline(always)]
+pub fn begin<A: Arith>(f: Func, a: &mut A, x: A::F) -> Option<[A::F; 2]> {
+    Some(match f {
+        Func::Tanh => exp::tanh_begin(a, x),
+        Func::Erf => erf::erf_begin(a, x),
+        Func::Sigmoid => exp::sigmoid_begin(a, x),
+        _ => return None,
+    })
+}
+
+/// The function of `x`, of what [`begin`] made of it.
+#[inline(always)]
+pub fn end<A: Arith>(f: Func, a: &mut A, x: A::F, begun: [A::F; 2]) -> Option<A::F> {
+    Some(match f {
+        Func::Tanh => exp::tanh_end(a, x, begun),
+        Func::Erf => erf::erf_end(a, x, begun),
+        Func::Sigmoid => exp::sigmoid_end(a, x, begun),
+        _ => return None,
     })
 }
 

@@ -81,7 +81,8 @@ fn stream(dataset: &Arc<Dataset>, pipeline: PipelineSpec) -> Stream {
 }
 
 fn loader(stream: Stream, prefetch: usize, start: Position, epochs: u64) -> Loader {
-    Loader::new(stream, LoaderOptions { prefetch, start, epochs: Some(epochs) }).unwrap()
+    Loader::new(stream, LoaderOptions { prefetch, start, epochs: Some(epochs), ..Default::default() })
+        .unwrap()
 }
 
 /// The field `y` of every batch, epoch by epoch, to the end.

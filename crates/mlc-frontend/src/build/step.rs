@@ -7,8 +7,8 @@
 
 use mlc_diag::Span;
 use mlc_ir::graph::{Output, Phase, StateWrite, ValueId};
-use mlc_ir::op::{Grad, Literal, Op, ReduceKind};
-use mlc_ir::program::{Entry, EntryKind, InputDecl, Pass, PassEnd, Update, system};
+use mlc_ir::op::{Grad, Literal, Op, ReduceKind, StopGradient};
+use mlc_ir::program::{Entry, EntryKind, InputDecl, Pass, PassEnd, StateKind, Update, system};
 use mlc_ir::{DType, Dim};
 use std::collections::HashSet;
 
@@ -143,6 +143,7 @@ impl<'a> Interp<'a> {
             if !purpose.runs(k) {
                 continue;
             }
+            self.settle(l.body.span)?;
             self.start_stream(stream(Some(l)));
             if let Err(f) = self.loss(i, l, &fields, purpose, several) {
                 failed = true;
@@ -166,6 +167,18 @@ impl<'a> Interp<'a> {
         }
         self.commit_writes();
         Ok(inputs)
+    }
+
+    /// What earlier losses of the pass left is constant for the next: its gradient does not go through their updates.
+    fn settle(&mut self, span: Span) -> R<()> {
+        for (id, _) in self.g.written.clone() {
+            let left = self.g.current.get(&id).copied();
+            if let (Some(v), StateKind::Param | StateKind::Buffer) = (left, &self.states[id.0].kind) {
+                let v = self.at(span, |cx| cx.b().op(StopGradient, &[v]))?;
+                self.g.current.insert(id, v);
+            }
+        }
+        Ok(())
     }
 
     /// What follows the losses of a pass.

@@ -59,7 +59,7 @@ macro_rules! runs {
 
 runs! {
     sgd_momentum sgd_nesterov sgd_dampening adam adamw_clip adamw_cosine adam_amsgrad rmsprop adagrad
-    accumulate adam_beta0 groups_warmup gpt
+    accumulate adam_beta0 groups_warmup losses losses_accumulate gpt
 }
 
 #[test]

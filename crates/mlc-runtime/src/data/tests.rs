@@ -213,6 +213,22 @@ fn buffers_come_back() {
 }
 
 #[test]
+fn buffers_of_batches_held_at_once_come_back() {
+    let (_dir, spec) = numbered(128);
+    let d = load(&spec);
+    let options = LoaderOptions { prefetch: 0, held: 8, ..Default::default() };
+    let mut l = Loader::new(stream(&d, batched(8)), options).unwrap();
+    let mut addresses = || -> Vec<usize> {
+        let held: Vec<Batch> = (0..8).map(|_| l.next_batch().unwrap().unwrap()).collect();
+        held.iter().map(|b| b.get("x").unwrap().bytes.as_ptr() as usize).collect()
+    };
+    let (mut first, mut second) = (addresses(), addresses());
+    first.sort_unstable();
+    second.sort_unstable();
+    assert_eq!(first, second);
+}
+
+#[test]
 fn zip_ends_with_the_shorter() {
     let (_dir, a) = numbered(10);
     let b = spec(Path::new(""), vec![field("z", DType::F32, &["3"], random(25))]);

@@ -59,7 +59,7 @@ impl Entries {
     pub fn update(&self, spec: &Train, step: u64) -> Result<usize, Diagnostic> {
         let fits =
             |u: &UpdateEntries| (0..spec.losses.len()).all(|l| u.losses.contains(&l) == spec.due(l, step));
-        match self.updates.iter().position(|u| fits(u)) {
+        match self.updates.iter().position(fits) {
             Some(at) if self.updates[at].stages.is_some() => Ok(at),
             Some(_) => {
                 let title =

@@ -299,7 +299,7 @@ impl<C> Run<'_, C> {
         self.sums.clear();
         let Some(rows) = self.stages(engine)? else { return Ok(false) };
         self.progress.step += 1;
-        let (report, sums) = (&mut self.last, &self.sums);
+        let (report, sums) = (&mut self.last, &mut self.sums);
         (report.step, report.epoch, report.rows) = (self.progress.step, epoch, rows);
         sums.named("loss", &mut report.losses);
         sums.named("metric", &mut report.metrics);

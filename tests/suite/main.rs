@@ -1,5 +1,6 @@
 //! The integration tests of mlc: one binary, whose cases are data.
 
+mod accumulate;
 mod bits;
 mod cli;
 mod docs;

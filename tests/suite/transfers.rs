@@ -49,6 +49,26 @@ fn a_step_within_its_limit_compiles_and_runs() {
     assert!(loss.is_finite());
 }
 
+/// Under `accumulate` two losses run one after the other: what both send is in one step.
+#[test]
+fn losses_that_run_apart_are_counted_together() {
+    let text = |limit: u32| {
+        let two =
+            "accumulate = 2\n    loss a(x) { mean(model(x) ** 2) }\n    loss b(x) { mean(abs(model(x))) }";
+        split(limit).replace("loss(x) { mean(model(x) ** 2) }", two)
+    };
+    let compiler = Compiler::new().device("left", Device::cpu(0)).device("right", Device::cpu(1));
+    let error = compiler.compile_source("split.mlg", &text(3)).map(|_| ()).expect_err("four against three");
+    let text_of = error.to_string();
+    for part in [
+        "`train.update.a`, `train.step.b` together have 4 transfers, more than 3",
+        "`train.micro.a`, `train.micro.b`",
+    ] {
+        assert!(text_of.contains(part), "{part}: {text_of}");
+    }
+    compiler.compile_source("split.mlg", &text(4)).unwrap_or_else(|e| panic!("{e}"));
+}
+
 fn ones() -> mlc::HostTensor {
     mlc::HostTensor::from_slice(&[4, 4], &[1.0f32; 16]).expect("16 elements")
 }

@@ -49,7 +49,7 @@ fn default(program: &Program) -> Result<Job, Error> {
 
 /// The train blocks that can run. An artifact may have been made without the entries of one.
 fn blocks(program: &Program) -> Vec<usize> {
-    let has = |i: &usize| program.ir().entries.iter().any(|e| train_of(&e.kind) == Some(*i));
+    let has = |i: &usize| program.ir().entries.iter().any(|e| e.kind.train() == Some(*i));
     (0..program.ir().trains.len()).filter(has).collect()
 }
 
@@ -122,7 +122,7 @@ pub fn for_compile(program: &Program, name: Option<&str>) -> Result<Vec<String>,
         return Ok(vec![e.name.clone()]);
     }
     let block = |i: usize| {
-        all.iter().filter(|e| train_of(&e.kind) == Some(i)).map(|e| e.name.clone()).collect::<Vec<_>>()
+        all.iter().filter(|e| e.kind.train() == Some(i)).map(|e| e.name.clone()).collect::<Vec<_>>()
     };
     if let Some(i) = program.ir().trains.iter().position(|t| t.name == name) {
         return Ok(block(i));
@@ -134,16 +134,6 @@ pub fn for_compile(program: &Program, name: Option<&str>) -> Result<Vec<String>,
             Ok(all.iter().filter(validate).map(|e| e.name.clone()).collect())
         }
         Job::Call(name) => Ok(vec![name]),
-    }
-}
-
-/// The train block that an entry is of.
-pub fn train_of(kind: &EntryKind) -> Option<usize> {
-    match kind {
-        EntryKind::Step { train, .. } | EntryKind::Micro { train } | EntryKind::Validate { train } => {
-            Some(*train)
-        }
-        EntryKind::Init | EntryKind::Method | EntryKind::Test { .. } => None,
     }
 }
 

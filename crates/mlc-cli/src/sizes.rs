@@ -7,8 +7,6 @@ use mlc::ir::{Binding, Symbol};
 use mlc::runtime::data::{Dataset, LoadOptions};
 use mlc::{Error, Program};
 
-use crate::entries::train_of;
-
 /// The opened data of a train block: `None` where a file is missing or wrong.
 pub type Opened = Vec<Option<Dataset>>;
 
@@ -26,7 +24,7 @@ pub fn open(spec: &DataSpec, options: &LoadOptions, errors: &mut Diagnostics) ->
 
 /// The data specification that feeds an entry.
 pub fn data_of<'p>(program: &'p Program, entry: &Entry) -> Option<&'p DataSpec> {
-    let train = program.ir().trains.get(train_of(&entry.kind)?)?;
+    let train = program.ir().trains.get(entry.kind.train()?)?;
     match entry.kind {
         EntryKind::Validate { .. } => train.validate.as_ref().or(train.data.as_ref()),
         _ => train.data.as_ref(),

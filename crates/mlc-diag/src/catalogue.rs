@@ -576,7 +576,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry {
         code: "E0903",
         title: "no such entry",
-        text: "Entries are the methods and fns whose parameters are all annotated, and `step` and `validate` of each train block. The note lists them; `mlc check FILE` shows their types.",
+        text: "Entries are the methods and fns whose parameters are all annotated, and `step` and `validate` of each train block. The note lists them; `mlc check FILE` shows their types. An artifact has those that it was compiled with; training needs all of a block's.",
     },
     Entry { code: "E0904", title: "no such input", text: "Inputs are named as the entry's parameters are." },
     Entry {

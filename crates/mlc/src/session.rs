@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mlc_diag::{Diagnostic, Diagnostics};
 use mlc_ir::loops::{ArenaId, ArenaKind, BufferId, Lit, Place, Plan};
-use mlc_ir::program::{Entry, EntryKind, StateDecl, system};
+use mlc_ir::program::{Entry, StateDecl, system};
 use mlc_ir::types::Relation;
 use mlc_ir::{Binding, DType};
 use mlc_runtime::HostTensor;
@@ -212,7 +212,7 @@ impl Session {
         Ok(Results(out))
     }
 
-    /// One update of the (only) train block, on one batch.
+    /// One update of the (only) train block, on one batch: all losses run, each on what the ones before it left.
     ///
     /// # Errors
     /// As [`Session::call`]; also where the file has no train block.
@@ -229,19 +229,26 @@ impl Session {
     /// # Errors
     /// As [`Session::train_step`].
     pub fn train_step_tensors(&mut self, batch: &[(String, HostTensor)]) -> Result<StepResult, Error> {
-        let all = |e: &&Entry| matches!(&e.kind, EntryKind::Step { train: 0, .. });
-        let active = |e: &Entry| if let EntryKind::Step { active, .. } = &e.kind { active.len() } else { 0 };
-        let entry = self.program.ir().entries.iter().filter(all).max_by_key(|e| active(e));
-        let Some(name) = entry.map(|e| e.name.clone()) else {
+        let Some(passes) = self.whole_update() else {
             return Err(self.program.error(Diagnostic::error("E0905", "the file has no train block")));
         };
-        let results = self.call_tensors(&name, batch)?;
+        let mut results = Results(vec![]);
+        for name in passes {
+            results.0.extend(self.call_tensors(&name, batch)?.0);
+        }
         let value =
             |t: &HostTensor| t.cast(DType::F64).bytes().try_into().map_or(f64::NAN, f64::from_ne_bytes);
         let is_loss = |n: &str| n == "loss" || n.starts_with("loss.");
         let loss = results.iter().filter(|(n, _)| is_loss(n)).map(|(_, t)| value(t)).sum();
         let metric = |(n, t): (&str, &HostTensor)| Some((n.strip_prefix("metric.")?.to_string(), value(t)));
         Ok(StepResult { loss, metrics: results.iter().filter_map(metric).collect() })
+    }
+
+    /// The entries of an update in which all losses run, on its last (here its only) micro-batch.
+    fn whole_update(&self) -> Option<Vec<String>> {
+        let ir = self.program.ir();
+        let update = ir.trains.first()?.updates().into_iter().next()?;
+        Some(ir.calls(0, &update, true)?.into_iter().map(|e| e.name.clone()).collect())
     }
 
     /// Loads what a train block's `weights` names, as training does before its first step.

@@ -69,7 +69,9 @@ fn steps_that_allocate(case: &str, threads: usize) -> Vec<usize> {
 
 #[test]
 fn a_step_allocates_nothing() {
-    for (case, threads) in [("sgd_momentum.mlg", 1), ("adamw_clip.mlg", 2), ("accumulate.mlg", 1)] {
+    for (case, threads) in
+        [("sgd_momentum.mlg", 1), ("adamw_clip.mlg", 2), ("accumulate.mlg", 1), ("losses_accumulate.mlg", 1)]
+    {
         let steps = steps_that_allocate(case, threads);
         // The threads that prepare data, and the first batches of every shape, settle within a few steps.
         let late: Vec<usize> = steps.into_iter().filter(|&s| s > 8).collect();

@@ -255,3 +255,63 @@ fn a_disk_that_fills_up_in_the_middle_of_a_checkpoint_loses_nothing() {
     assert_eq!(files_in(&f.path("ck")), ["checkpoint.safetensors"], "no half-written file is left");
     f.mlc("run net.mlg --steps 5 --resume ck").ok();
 }
+
+/// [`super::MODEL`] with two losses and accumulation: an epoch is three updates of 2 batches.
+fn two_losses() -> String {
+    let losses = "accumulate = 2\n
+    loss all(x, label) { cross_entropy(model(x), label) }
+    loss last(x, label) updates \"fc2.**\", every: 2 { mean(model(dropout(x, 0.5)) ** 2) + 0 * label[0].cast(f32) }";
+    super::MODEL.replace("loss(x, label)            { cross_entropy(model(x), label) }", losses)
+        + "\ntest \"figures\" { expect kernels(train) <= 1000; expect kernels(train) <= 2 }\n"
+}
+
+#[test]
+fn losses_that_accumulate_run_apart() {
+    let f = Folder::new();
+    f.write("net.mlg", two_losses());
+    let checked = f.mlc("check net.mlg").ok();
+    for entry in
+        ["train.update.all+metrics", "train.step.last", "train.step.all+metrics", "train.micro.all+metrics"]
+    {
+        let of = |l: &&str| l.split_whitespace().next() == Some(entry);
+        assert!(checked.out.lines().any(|l| of(&l)), "{entry}: {}", checked.out);
+    }
+    f.mlc("run net.mlg --quiet --log log.jsonl --save whole.safetensors").ok();
+    let log = log(&f, "log.jsonl");
+    assert_eq!((steps(&log), validations(&log)), ((1..=6).collect(), vec![3, 6]));
+    let first = log.iter().find(|l| l["step"] == 1).expect("a step");
+    assert!(first["losses"]["all"].is_number() && first["losses"]["last"].is_number(), "{first}");
+    let second = log.iter().find(|l| l["step"] == 2).expect("a step");
+    assert!(second["losses"].get("last").is_none() && second["metrics"]["accuracy"].is_number(), "{second}");
+    // Resumed in the middle of an epoch, and from an artifact.
+    f.mlc("run net.mlg --quiet --steps 2 --checkpoint ck").ok();
+    f.mlc("run net.mlg --quiet --resume ck --save resumed.safetensors").ok();
+    f.mlc("compile net.mlg --target cpu --dim batch=1 -o net.mlgx").ok();
+    f.mlc("run net.mlgx --quiet --save compiled.safetensors").ok();
+    for file in ["resumed.safetensors", "compiled.safetensors"] {
+        assert!(f.read("whole.safetensors") == f.read(file), "{file}");
+    }
+    // An artifact of one entry has not all that an update calls.
+    f.mlc("compile net.mlg train.step.last -o part.mlgx").ok();
+    f.mlc("run part.mlgx").fails(2, "E0903", &["`train` cannot be trained", "mlc compile FILE train"]);
+}
+
+#[test]
+fn figures_of_a_block_are_those_of_all_its_losses() {
+    let f = Folder::new();
+    f.write("net.mlg", two_losses());
+    let done = f.mlc("test net.mlg").fails(
+        1,
+        "E0810",
+        &["kernels of `train.update.all+metrics`, `train.step.last`: "],
+    );
+    let shown = |entry: &str| {
+        let out = f.mlc(&format!("compile net.mlg {entry} --target cpu")).ok().out;
+        let row = out.lines().find(|l| l.contains(" calls")).expect("a row").to_owned();
+        let words: Vec<&str> = row.split_whitespace().collect();
+        let at = words.iter().position(|w| *w == "calls").expect("calls");
+        words[at - 1].parse::<u64>().expect("a number")
+    };
+    let sum = shown("train.update.all+metrics") + shown("train.step.last");
+    assert!(done.err.contains(&format!("`train.step.last`: {sum}\n")), "{sum}: {}", done.err);
+}

@@ -12,7 +12,7 @@ use mlc::{ArtifactBuilder, Error, Program, Seed, Target, Written};
 
 use super::call;
 use crate::args::{CompileArgs, ModelArgs};
-use crate::entries::{self, train_of};
+use crate::entries;
 use crate::show::{Show, err, out};
 use crate::{exit, interrupt, parse, sizes, text};
 
@@ -65,7 +65,7 @@ pub fn write(a: &CompileArgs, path: &Path, show: &Show) -> Result<u8, Error> {
     artifact.rebuild(interrupt::command_line(&std::env::args().collect::<Vec<_>>()));
     let load = LoadOptions { seed: a.model.seed.unwrap_or(0), ..LoadOptions::default() };
     for entry in chosen {
-        match train_of(&entry.kind) {
+        match entry.kind.train() {
             Some(_) => choices.iter().try_for_each(|c| artifact.train_entry(&entry.name, &load, c))?,
             None => method(&mut artifact, &program, entry, &choices, a.entry.is_some())?,
         }

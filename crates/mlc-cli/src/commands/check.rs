@@ -133,7 +133,7 @@ impl Data {
     }
 
     fn of(&self, program: &Program, entry: &Entry) -> Option<&Opened> {
-        let [data, validate] = self.opened.get(crate::entries::train_of(&entry.kind)?)?;
+        let [data, validate] = self.opened.get(entry.kind.train()?)?;
         match entry.kind {
             EntryKind::Validate { train } if program.ir().trains[train].validate.is_some() => {
                 validate.as_ref()

@@ -12,7 +12,7 @@ use mlc::runtime::train::{Checkpoint, End, TrainOptions};
 use mlc::{Error, Program, Seed};
 
 use crate::args::RunArgs;
-use crate::entries::{Job, job, train_of};
+use crate::entries::{Job, job};
 use crate::progress::Progress;
 use crate::show::{Show, err, out};
 use crate::{exit, inputs, interrupt, memory, parse, sizes, summary};
@@ -108,7 +108,7 @@ fn interrupt_folder(file: &Path) -> PathBuf {
 }
 
 fn of_block(program: &Program, block: usize) -> Vec<&Entry> {
-    program.ir().entries.iter().filter(|e| train_of(&e.kind) == Some(block)).collect()
+    program.ir().entries.iter().filter(|e| e.kind.train() == Some(block)).collect()
 }
 
 fn train(a: &RunArgs, program: &Program, block: usize, show: &Show) -> Result<u8, Error> {

@@ -4,6 +4,7 @@ use mlc::diag::{Diagnostic, Span};
 use mlc::ir::Binding;
 use mlc::ir::program::{EntryKind, Expect, ExpectKind, PlanFigure, Test};
 use mlc::ir::types::Relation;
+use mlc::passes::Lowered;
 use mlc::{Error, HostTensor, Program, Results, Seed, Session};
 
 use super::gradcheck;
@@ -168,18 +169,45 @@ fn figure_of(
     rel: Relation,
     bound: u64,
 ) -> Result<Option<String>, Error> {
-    // A train block's name means its step.
-    let entries = &program.ir().entries;
-    let name = match program.ir().entry(entry) {
+    let mut value = 0;
+    let names = measured(program, entry)?;
+    for name in &names {
+        let plan = lowered(program, span, name, figure)?;
+        match figure {
+            PlanFigure::Kernels => value += plan.program().calls.len() as u64,
+            PlanFigure::PeakBytes => value = plan.memory.total().max(value),
+        }
+    }
+    let (what, shown) = match figure {
+        PlanFigure::Kernels => ("kernels", text::count(value)),
+        PlanFigure::PeakBytes => ("peak", text::bytes(value)),
+    };
+    match rel.holds(value as i64, bound as i64) {
+        true => Ok(Some(shown)),
+        false => Err(failed(program, span, &format!("{what} of `{}`: {shown}", names.join("`, `")), None)),
+    }
+}
+
+/// The entries that a figure is of. A train block's name means its step, in which all losses run.
+fn measured(program: &Program, entry: &str) -> Result<Vec<String>, Error> {
+    let ir = program.ir();
+    let step = |i: usize| ir.calls(i, ir.trains[i].updates().first()?, true);
+    let block = ir.trains.iter().position(|t| entry.strip_suffix(".step") == Some(&t.name));
+    if let (None, Some(calls)) = (ir.entry(entry), block.and_then(step)) {
+        return Ok(calls.iter().map(|e| e.name.clone()).collect());
+    }
+    let name = match ir.entry(entry) {
         Some(e) => e.name.clone(),
         None => crate::entries::for_compile(program, Some(entry))?.remove(0),
     };
-    let Some(e) = entries.iter().find(|e| e.name == name) else {
-        return Err(Error::plain(Diagnostic::bug(format!("no entry `{name}`"))));
-    };
-    let mut binding = sizes::known(program, e, None);
+    Ok(vec![name])
+}
+
+fn lowered(program: &Program, span: Span, name: &str, figure: PlanFigure) -> Result<Lowered, Error> {
+    let entry = program.entry(name)?;
+    let mut binding = sizes::known(program, entry, None);
     // Dims that nobody binds are 1: a number of kernels does not depend on them.
-    for open in sizes::open_dims(e, &Binding::clone(&binding)) {
+    for open in sizes::open_dims(entry, &Binding::clone(&binding)) {
         if figure == PlanFigure::PeakBytes {
             let d = Diagnostic::error("E0910", format!("the peak of `{name}` depends on the dim `{open}`"));
             return Err(Error::new(
@@ -189,23 +217,7 @@ fn figure_of(
         }
         binding.insert(open, 1);
     }
-    let lowered = program.lower(&name, &binding)?;
-    let (value, shown) = match figure {
-        PlanFigure::Kernels => {
-            (lowered.program().calls.len() as u64, text::count(lowered.program().calls.len() as u64))
-        }
-        PlanFigure::PeakBytes => {
-            let peak = lowered.memory.total();
-            (peak, text::bytes(peak))
-        }
-    };
-    match rel.holds(value as i64, bound as i64) {
-        true => Ok(Some(shown)),
-        false => {
-            let what = if figure == PlanFigure::Kernels { "kernels" } else { "peak" };
-            Err(failed(program, span, &format!("{what} of `{name}`: {shown}"), None))
-        }
-    }
+    program.lower(name, &binding)
 }
 
 fn failed(program: &Program, span: Span, what: &str, note: Option<String>) -> Error {

@@ -1,13 +1,14 @@
-//! The graphs of a train block: the step (forward, gradients, updates), micro-batches, validation.
+//! The graphs of a train block: its passes (forward, gradients, updates) and validation.
 //!
-//! A step is one graph: every state is read at entry and written at the end; in between all is SSA.
+//! A pass is one graph: every state is read at entry and written at the end; in between all is SSA.
 //! Losses run in text order, each on the parameters that the ones before it left. Metrics read the
 //! starting state with the random sites of the first loss, so that their forward is the loss's.
+//! Which losses share a pass, and what else is in it, `mlc_ir::program::Update` decides.
 
 use mlc_diag::Span;
 use mlc_ir::graph::{Output, Phase, StateWrite, ValueId};
-use mlc_ir::op::{Grad, Literal, Op, ReduceKind};
-use mlc_ir::program::{Entry, EntryKind, InputDecl, system};
+use mlc_ir::op::{Grad, Literal, Op, ReduceKind, StopGradient};
+use mlc_ir::program::{Entry, EntryKind, InputDecl, Pass, PassEnd, StateKind, Update, system};
 use mlc_ir::{DType, Dim};
 use std::collections::HashSet;
 
@@ -19,18 +20,31 @@ use super::types::Matching;
 use super::value::{StateId, Value};
 use crate::syntax::ast;
 
-/// Sets of active losses that one block may have.
-const MAX_SETS: usize = 64;
-
 /// The values of the data's fields, by name.
 type Fields = Vec<(String, ValueId)>;
 
 /// What a graph of a train block is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    Step,
-    Micro,
+pub enum Purpose<'p> {
+    Pass(&'p Pass),
     Validate,
+}
+
+impl Purpose<'_> {
+    /// Does a loss run, and is it a result?
+    fn runs(self, loss: usize) -> bool {
+        match self {
+            Purpose::Pass(p) => p.losses.contains(&loss),
+            Purpose::Validate => true,
+        }
+    }
+
+    fn has_metrics(self) -> bool {
+        match self {
+            Purpose::Pass(p) => p.metrics,
+            Purpose::Validate => true,
+        }
+    }
 }
 
 impl<'a> Interp<'a> {
@@ -38,90 +52,66 @@ impl<'a> Interp<'a> {
     pub fn train_entries(&mut self, i: usize, out: &mut Vec<Entry>) {
         let losses = self.trains[i].losses();
         let every: Vec<u64> = losses.iter().map(|l| self.loss_every(i, l)).collect();
-        let accumulate = match self.trains[i].value("accumulate") {
-            Some(v) => v.as_int().unwrap_or(1).max(1),
-            None => 1,
-        };
-        if accumulate > 1 && losses.len() > 1 {
-            let span = self.trains[i].binding("accumulate").map_or(Span::NONE, |b| b.name.span);
-            self.report(super::later::construct("`accumulate` with several losses", span));
-            return;
-        }
+        let accumulate = self.accumulate(i);
         if accumulate > 1 {
             self.declare_gradients(i);
         }
         if !losses.is_empty() && !self.trains[i].groups.is_empty() {
-            let (sets, complete) = active_sets(&every);
+            let (updates, complete) = Update::all(&every, accumulate, !self.trains[i].metrics().is_empty());
             if !complete {
                 let span = self.trains[i].span;
-                self.report(error(
-                    "E0313",
-                    span,
-                    format!("the `every` of the losses give more than {MAX_SETS} kinds of step"),
-                ));
+                let title = format!("the `every` of the losses give more than {} kinds of step", Update::MAX);
+                self.report(error("E0313", span, title));
             }
-            for set in sets {
-                let name = self.step_name(i, &set, losses.len());
-                let kind = EntryKind::Step { train: i, active: set.clone() };
-                self.train_entry(i, name, kind, Purpose::Step, &set, accumulate, out);
-            }
-            if accumulate > 1 {
-                let name = format!("{}.micro", self.trains[i].name);
-                let set: Vec<usize> = (0..losses.len()).collect();
-                self.train_entry(
-                    i,
-                    name,
-                    EntryKind::Micro { train: i },
-                    Purpose::Micro,
-                    &set,
-                    accumulate,
-                    out,
-                );
+            for pass in Update::passes(&updates) {
+                let name = self.pass_name(i, pass);
+                self.train_entry(i, name, Purpose::Pass(pass), out);
             }
         }
         if self.trains[i].data("validate").is_some() {
             let name = format!("{}.validate", self.trains[i].name);
-            let set: Vec<usize> = (0..losses.len()).collect();
-            self.train_entry(
-                i,
-                name,
-                EntryKind::Validate { train: i },
-                Purpose::Validate,
-                &set,
-                accumulate,
-                out,
-            );
+            self.train_entry(i, name, Purpose::Validate, out);
         }
     }
 
-    fn step_name(&self, i: usize, set: &[usize], all: usize) -> String {
+    /// Micro-batches in one update.
+    pub fn accumulate(&self, i: usize) -> u64 {
+        let n = self.trains[i].value("accumulate").and_then(Value::as_int);
+        n.and_then(|n| u64::try_from(n).ok()).unwrap_or(1).max(1)
+    }
+
+    /// `train.step`; where not all losses run, the names of those that do: `train.step.critic+generator`. Where
+    /// losses run apart, those that evaluate metrics are told from those that do not.
+    fn pass_name(&self, i: usize, pass: &Pass) -> String {
         let t = &self.trains[i];
-        if set.len() == all {
-            return format!("{}.step", t.name);
-        }
         let losses = t.losses();
-        let names: Vec<String> = set
-            .iter()
-            .map(|&k| losses[k].name.as_ref().map_or_else(|| format!("loss{k}"), |n| n.text.clone()))
-            .collect();
-        let which = if names.is_empty() { "none".to_owned() } else { names.join("+") };
-        format!("{}.step.{which}", t.name)
+        let end = match pass.end {
+            PassEnd::Micro => "micro",
+            PassEnd::Update => "update",
+            PassEnd::Step => "step",
+        };
+        if pass.losses.len() == losses.len() {
+            return format!("{}.{end}", t.name);
+        }
+        let name =
+            |&k: &usize| losses[k].name.as_ref().map_or_else(|| format!("loss{k}"), |n| n.text.clone());
+        let mut which: Vec<String> = pass.losses.iter().map(name).collect();
+        if which.is_empty() {
+            which.push("none".to_owned());
+        } else if pass.metrics && self.accumulate(i) > 1 {
+            which.push("metrics".to_owned());
+        }
+        format!("{}.{end}.{}", t.name, which.join("+"))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the three kinds of entry differ in all of these")]
-    fn train_entry(
-        &mut self,
-        i: usize,
-        name: String,
-        kind: EntryKind,
-        purpose: Purpose,
-        active: &[usize],
-        accumulate: i64,
-        out: &mut Vec<Entry>,
-    ) {
+    fn train_entry(&mut self, i: usize, name: String, purpose: Purpose, out: &mut Vec<Entry>) {
         let mut g = GraphCx::new(&name);
         g.training = purpose != Purpose::Validate;
-        let (result, g) = self.in_graph(g, |cx| cx.fill_train_graph(i, purpose, active, accumulate));
+        let kind = match purpose {
+            Purpose::Pass(pass) => EntryKind::Pass { train: i, pass: pass.clone() },
+            Purpose::Validate => EntryKind::Validate { train: i },
+        };
+        let (result, g) = self.in_graph(g, |cx| cx.fill_train_graph(i, purpose));
         match result {
             Ok(inputs) => {
                 let span = self.trains[i].span;
@@ -131,13 +121,7 @@ impl<'a> Interp<'a> {
         }
     }
 
-    fn fill_train_graph(
-        &mut self,
-        i: usize,
-        purpose: Purpose,
-        active: &[usize],
-        accumulate: i64,
-    ) -> R<Vec<InputDecl>> {
+    fn fill_train_graph(&mut self, i: usize, purpose: Purpose) -> R<Vec<InputDecl>> {
         let losses = self.trains[i].losses();
         let data = match purpose {
             Purpose::Validate => self.trains[i].data("validate"),
@@ -156,19 +140,18 @@ impl<'a> Interp<'a> {
         let several = losses.len() > 1;
         let mut failed = false;
         for (k, &l) in losses.iter().enumerate() {
-            if !active.contains(&k) {
+            if !purpose.runs(k) {
                 continue;
             }
+            self.settle(l.body.span)?;
             self.start_stream(stream(Some(l)));
-            match self.loss(i, l, &fields, purpose, accumulate, several) {
-                Ok(()) => {}
-                Err(f) => {
-                    failed = true;
-                    self.report_fail(f);
-                }
+            if let Err(f) = self.loss(i, l, &fields, purpose, several) {
+                failed = true;
+                self.report_fail(f);
             }
         }
-        for m in self.trains[i].metrics() {
+        let metrics = if purpose.has_metrics() { self.trains[i].metrics() } else { vec![] };
+        for m in metrics {
             self.start_stream(stream(losses.first().copied()));
             if let Err(f) = self.metric(i, m, &fields) {
                 failed = true;
@@ -179,20 +162,39 @@ impl<'a> Interp<'a> {
             return Err(Fail::Silent);
         }
         match purpose {
-            Purpose::Validate => {
-                self.g.written.clear();
-            }
-            Purpose::Micro => {
-                self.count_up(&[(system::ITERATION, DType::U32), (system::MICRO, DType::F32)])?
-            }
-            Purpose::Step => {
-                self.learning_rates(i)?;
-                self.averages(i)?;
-                self.count_up(&[(system::ITERATION, DType::U32), (system::STEP, DType::F32)])?;
-            }
+            Purpose::Validate => self.g.written.clear(),
+            Purpose::Pass(pass) => self.end_pass(i, pass)?,
         }
         self.commit_writes();
         Ok(inputs)
+    }
+
+    /// What earlier losses of the pass left is constant for the next: its gradient does not go through their updates.
+    fn settle(&mut self, span: Span) -> R<()> {
+        for (id, _) in self.g.written.clone() {
+            let left = self.g.current.get(&id).copied();
+            if let (Some(v), StateKind::Param | StateKind::Buffer) = (left, &self.states[id.0].kind) {
+                let v = self.at(span, |cx| cx.b().op(StopGradient, &[v]))?;
+                self.g.current.insert(id, v);
+            }
+        }
+        Ok(())
+    }
+
+    /// What follows the losses of a pass.
+    fn end_pass(&mut self, i: usize, pass: &Pass) -> R<()> {
+        let mut counters = vec![(system::ITERATION, DType::U32)];
+        match pass.end {
+            PassEnd::Micro if pass.losses.is_empty() => {}
+            PassEnd::Micro => counters.push((system::MICRO, DType::F32)),
+            PassEnd::Update => {}
+            PassEnd::Step => {
+                self.learning_rates(i)?;
+                self.averages(i)?;
+                counters.push((system::STEP, DType::F32));
+            }
+        }
+        self.count_up(&counters)
     }
 
     /// Random sites of a loss or metric start anew, in its own stream.
@@ -302,7 +304,6 @@ impl<'a> Interp<'a> {
         l: &'a ast::Loss,
         fields: &[(String, ValueId)],
         purpose: Purpose,
-        accumulate: i64,
         several: bool,
     ) -> R<()> {
         let v = self.body(i, &l.params, &l.body, fields)?;
@@ -323,12 +324,10 @@ impl<'a> Interp<'a> {
         let weight = Some(self.g.batch.clone().unwrap_or(Dim::ONE));
         let out = self.b().cast(*y, DType::F32)?;
         self.g.graph.outputs.push(Output { name, value: out, weight, span });
-        if purpose == Purpose::Validate {
-            return Ok(());
-        }
+        let Purpose::Pass(pass) = purpose else { return Ok(()) };
         let grads = self.at(span, |cx| cx.gradients(i, l, *y))?;
         self.g.phase = Phase::Update;
-        let result = self.at(span, |cx| cx.apply(i, l, grads, purpose, accumulate));
+        let result = self.at(span, |cx| cx.apply(i, l, grads, pass.end));
         self.g.phase = Phase::Forward;
         result
     }
@@ -442,43 +441,5 @@ impl<'a> Interp<'a> {
             let state = self.state_path(id).into();
             self.g.graph.writes.push(StateWrite { state, value, span });
         }
-    }
-}
-
-/// The sets of losses that are due together, the full one first, and whether these are all.
-fn active_sets(every: &[u64]) -> (Vec<Vec<usize>>, bool) {
-    let period = every.iter().fold(1u64, |l, &n| lcm(l, n)).min(1 << 20);
-    let mut sets: Vec<Vec<usize>> = vec![];
-    for step in 0..period {
-        let set: Vec<usize> = (0..every.len()).filter(|&k| step % every[k] == 0).collect();
-        if !sets.contains(&set) {
-            if sets.len() == MAX_SETS {
-                return (sets, false);
-            }
-            sets.push(set);
-        }
-    }
-    (sets, true)
-}
-
-fn lcm(a: u64, b: u64) -> u64 {
-    let gcd = |mut a: u64, mut b: u64| {
-        while b != 0 {
-            (a, b) = (b, a % b);
-        }
-        a
-    };
-    (a / gcd(a, b).max(1)).saturating_mul(b)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sets_of_losses_that_run_together() {
-        assert_eq!(active_sets(&[1]).0, [vec![0]]);
-        assert_eq!(active_sets(&[1, 5]).0, [vec![0, 1], vec![0]]);
-        assert_eq!(active_sets(&[2, 3]).0, [vec![0, 1], vec![], vec![0], vec![1]]);
     }
 }

@@ -5,13 +5,12 @@ use std::rc::Rc;
 use mlc_diag::Span;
 use mlc_ir::graph::{Output, Phase, ValueId};
 use mlc_ir::op::ScalarFn;
-use mlc_ir::program::{StateKind, system};
+use mlc_ir::program::{PassEnd, StateKind, system};
 use mlc_ir::{DType, Type};
 
 use super::env::{Env, HyperScope, Owner};
 use super::fail::{Fail, R, error, fail};
 use super::interp::{InitOf, Interp, StateInfo};
-use super::step::Purpose;
 use super::types::Matching;
 use super::value::{Func, Hyper, StateId, Value};
 use crate::syntax::ast;
@@ -89,19 +88,18 @@ impl<'a> Interp<'a> {
         i: usize,
         l: &'a ast::Loss,
         mut grads: Vec<(StateId, ValueId)>,
-        purpose: Purpose,
-        accumulate: i64,
+        end: PassEnd,
     ) -> R<()> {
-        if accumulate > 1 {
+        if self.accumulate(i) > 1 {
             for (p, g) in &mut grads {
                 let sum = self.gradient_state(*p)?;
                 let old = self.read_state(sum)?;
                 *g = self.b().add(old, *g)?;
-                if purpose == Purpose::Micro {
+                if end == PassEnd::Micro {
                     self.write_state(sum, *g, l.body.span);
                 }
             }
-            if purpose == Purpose::Micro {
+            if end == PassEnd::Micro {
                 return Ok(());
             }
             let micro = self.system(system::MICRO);

@@ -3,6 +3,7 @@
 use mlc_diag::Span;
 use serde::{Deserialize, Serialize};
 
+use super::update::Pass;
 use crate::graph::Graph;
 use crate::types::{Symbol, Type};
 
@@ -25,16 +26,23 @@ pub enum EntryKind {
     Init,
     /// A method or fn with all parameters annotated.
     Method,
-    /// One update of a train block in which exactly the losses `active` (indices) run: blocks with
-    /// `every: n` have one entry for each set that occurs. Under `accumulate` this is the last
-    /// micro-batch and the update.
-    Step { train: usize, active: Vec<usize> },
-    /// A micro-batch that only adds to the gradient sums.
-    Micro { train: usize },
+    /// A call of an update of a train block: [`Train::updates`](super::Train::updates) says which calls an update
+    /// consists of.
+    Pass { train: usize, pass: Pass },
     /// Losses and metrics without updates.
     Validate { train: usize },
     /// The `expect`s of a test block, each a bool output.
     Test { test: usize },
+}
+
+impl EntryKind {
+    /// The train block that the entry is of.
+    pub fn train(&self) -> Option<usize> {
+        match self {
+            EntryKind::Pass { train, .. } | EntryKind::Validate { train } => Some(*train),
+            EntryKind::Init | EntryKind::Method | EntryKind::Test { .. } => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

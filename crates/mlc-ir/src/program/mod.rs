@@ -6,6 +6,7 @@ mod entry;
 pub mod glob;
 mod state;
 mod train;
+mod update;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub use train::{
     Expect, ExpectKind, Loss, Metric, PathRule, PlanFigure, Save, SaveBest, Stop, Test, Train, WeightsRule,
     WeightsSource,
 };
+pub use update::{Pass, PassEnd, Stage, Update};
 
 /// Everything that one .mlg file (with what it uses) compiles to.
 #[derive(Debug, Clone)]

@@ -54,13 +54,13 @@ pub enum StateKind {
 pub mod system {
     /// u64: the run's seed, the key of all random numbers.
     pub const SEED: &str = "system.seed";
-    /// u32: calls of the step so far, micro-batches and skipped steps included; counts random numbers.
+    /// u32: calls of the block's passes so far, micro-batches and skipped steps included; counts random numbers.
     pub const ITERATION: &str = "system.iteration";
     /// f32: updates applied so far: `step` in schedules and optimizers.
     pub const STEP: &str = "system.step";
     /// f32: the updates of the whole run: `total_steps`.
     pub const TOTAL_STEPS: &str = "system.total_steps";
-    /// f32: micro-batches summed up since the last update, under `accumulate`.
+    /// f32: micro-batches summed up since a loss last updated its parameters, under `accumulate`.
     pub const MICRO: &str = "system.micro";
 }
 

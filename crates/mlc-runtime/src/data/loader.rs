@@ -17,6 +17,8 @@ pub struct LoaderOptions {
     pub start: Position,
     /// The epochs in all (from 0, not from `start`); without end if `None`.
     pub epochs: Option<u64>,
+    /// How many batches the caller keeps at once: their memory is used again.
+    pub held: u64,
 }
 
 /// The batches of a [`Stream`] in order, epoch after epoch.
@@ -44,7 +46,7 @@ struct Pool {
 
 impl Default for LoaderOptions {
     fn default() -> Self {
-        LoaderOptions { prefetch: 2, start: Position::default(), epochs: None }
+        LoaderOptions { prefetch: 2, start: Position::default(), epochs: None, held: 1 }
     }
 }
 
@@ -58,7 +60,9 @@ impl Loader {
                 .note(format!("an epoch now has {batches} batches"))
                 .hint("resume with the data and the batch size of the run that was saved"));
         }
-        let pool = Pool::new(options.prefetch + 2, stream.layout().clone());
+        // Nobody keeps batches beyond an epoch's end.
+        let held = options.held.min(batches) as usize;
+        let pool = Pool::new(options.prefetch + 1 + held, stream.layout().clone());
         let maker = match options.prefetch {
             0 => Maker::Here { stream: Box::new(stream), pool },
             ahead => start_thread(stream, pool, start, options.epochs, ahead)?,

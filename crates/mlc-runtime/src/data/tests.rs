@@ -81,7 +81,8 @@ fn stream(dataset: &Arc<Dataset>, pipeline: PipelineSpec) -> Stream {
 }
 
 fn loader(stream: Stream, prefetch: usize, start: Position, epochs: u64) -> Loader {
-    Loader::new(stream, LoaderOptions { prefetch, start, epochs: Some(epochs) }).unwrap()
+    Loader::new(stream, LoaderOptions { prefetch, start, epochs: Some(epochs), ..Default::default() })
+        .unwrap()
 }
 
 /// The field `y` of every batch, epoch by epoch, to the end.
@@ -209,6 +210,22 @@ fn buffers_come_back() {
         assert_eq!(at(&l.next_batch().unwrap().unwrap()), first);
     }
     assert_eq!(first % 64, 0);
+}
+
+#[test]
+fn buffers_of_batches_held_at_once_come_back() {
+    let (_dir, spec) = numbered(128);
+    let d = load(&spec);
+    let options = LoaderOptions { prefetch: 0, held: 8, ..Default::default() };
+    let mut l = Loader::new(stream(&d, batched(8)), options).unwrap();
+    let mut addresses = || -> Vec<usize> {
+        let held: Vec<Batch> = (0..8).map(|_| l.next_batch().unwrap().unwrap()).collect();
+        held.iter().map(|b| b.get("x").unwrap().bytes.as_ptr() as usize).collect()
+    };
+    let (mut first, mut second) = (addresses(), addresses());
+    first.sort_unstable();
+    second.sort_unstable();
+    assert_eq!(first, second);
 }
 
 #[test]

@@ -85,6 +85,13 @@ pub struct Feed<'d, C> {
     none_at: Position,
 }
 
+/// How many batches are prepared ahead, and how many are in use at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Ahead {
+    pub prefetch: usize,
+    pub held: u64,
+}
+
 impl<'d, C> Feed<'d, C> {
     /// # Errors
     /// Where the pipeline or the start position does not fit the data.
@@ -92,12 +99,12 @@ impl<'d, C> Feed<'d, C> {
         data: Option<&'d Data>,
         stream: StreamOptions,
         start: Position,
-        prefetch: usize,
+        Ahead { prefetch, held }: Ahead,
     ) -> Result<Self, Diagnostics> {
         let loader = match data {
             None => None,
             Some(data) => {
-                let options = LoaderOptions { prefetch, start, epochs: None };
+                let options = LoaderOptions { prefetch, start, epochs: None, held };
                 Some(Loader::new(data.stream(stream)?, options)?)
             }
         };

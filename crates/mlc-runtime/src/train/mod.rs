@@ -3,12 +3,16 @@
 //! ```text
 //! Train + data --> [micro.. step] [micro.. step] .. | validate | .. --> reports, log, checkpoints, weights
 //! ```
+//! Under `accumulate` with several losses an update goes through its batches once for each loss that runs:
+//! `[micro.. update, micro.. step]`.
+//!
 //! The loop knows entries by name and state by path ([`Engine`]); what a step computes is the
 //! compiler's. A run that is resumed from a checkpoint continues bit for bit: state, data order,
 //! random counters, early stopping.
 
 mod checkpoint;
 mod engine;
+mod entries;
 mod feed;
 mod log;
 mod report;

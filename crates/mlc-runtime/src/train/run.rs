@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use mlc_diag::{Diagnostic, Diagnostics};
-use mlc_ir::program::{EntryKind, Program, SaveBest, Stop, Train, WeightsSource, glob, system};
+use mlc_ir::program::{Program, SaveBest, Stop, Train, WeightsSource, glob, system};
 
 use super::checkpoint::{Checkpoint, Progress};
 use super::engine::Engine;
-use super::feed::{Data, Feed};
+use super::entries::Entries;
+use super::feed::{Ahead, Data, Feed};
 use super::log::Log;
 use super::report::{End, Observer, Planned, RunReport, StepReport, ValidationReport};
 use super::save::{load_weights, save_weights};
@@ -40,8 +41,8 @@ pub struct TrainOptions {
     pub load: LoadOptions,
 }
 
-/// Validation batches and training batches are prepared this far ahead.
-const PREFETCH: usize = 2;
+/// How validation batches and training batches are prepared.
+const AHEAD: Ahead = Ahead { prefetch: 2, held: 1 };
 
 /// Runs a train block to its end.
 ///
@@ -75,10 +76,12 @@ pub fn train<E: Engine>(
         progress = checkpoint.progress;
     }
     let stream = StreamOptions { seed: progress.seed, shuffle: progress.shuffle };
-    let feed = Feed::new(data.as_ref(), stream, progress.position, PREFETCH)?;
+    let entries = Entries::of(program, index);
+    let held = if entries.keep_batches() { spec.accumulate } else { 1 };
+    let feed = Feed::new(data.as_ref(), stream, progress.position, Ahead { held, ..AHEAD })?;
     let log = options.log.as_ref().map(|p| Log::open(p, options.resume.is_some())).transpose()?;
     let run = Run {
-        entries: Entries::of(program, index),
+        entries,
         spec,
         options,
         observer,
@@ -94,6 +97,7 @@ pub fn train<E: Engine>(
         start: Instant::now(),
         values: vec![],
         sums: Sums::default(),
+        held: vec![],
     };
     run.go(engine, interrupt)
 }
@@ -123,31 +127,6 @@ pub fn validate<E: Engine>(
     }
     let entry = Entries::of(program, index).validate;
     validate_on(engine, &data, &entry, options.seed, 0, 0)
-}
-
-/// The names of a train block's entries.
-struct Entries {
-    /// Active losses and the step that runs them.
-    steps: Vec<(Vec<usize>, String)>,
-    micro: Option<String>,
-    validate: String,
-}
-
-impl Entries {
-    fn of(program: &Program, index: usize) -> Entries {
-        let mut entries = Entries { steps: vec![], micro: None, validate: String::new() };
-        for e in &program.entries {
-            match &e.kind {
-                EntryKind::Step { train, active } if *train == index => {
-                    entries.steps.push((active.clone(), e.name.clone()));
-                }
-                EntryKind::Micro { train } if *train == index => entries.micro = Some(e.name.clone()),
-                EntryKind::Validate { train } if *train == index => entries.validate = e.name.clone(),
-                _ => {}
-            }
-        }
-        entries
-    }
 }
 
 /// Finds before the first step what would only fail after the last: folders that are not there.
@@ -222,6 +201,8 @@ struct Run<'a, C> {
     /// A call's scalars.
     values: Vec<f64>,
     sums: Sums,
+    /// The batches of the update, where several losses read them one after the other.
+    held: Vec<Option<Batch>>,
 }
 
 impl<C> Run<'_, C> {
@@ -315,24 +296,10 @@ impl<C> Run<'_, C> {
     fn update<E: Engine<Call = C>>(&mut self, engine: &mut E) -> Result<bool, Diagnostics> {
         let begun = Instant::now();
         let epoch = self.feed.position().epoch;
-        let entry = self.entry(self.progress.step)?;
-        let left = self.feed.batches_per_epoch().map_or(u64::MAX, |n| n - self.feed.position().batch.min(n));
-        let group = self.spec.accumulate.clamp(1, left.max(1));
-        let mut rows = 0u64;
         self.sums.clear();
-        for i in 0..group {
-            let Some(batch) = self.feed.next()? else { return Ok(false) };
-            let entry = match &self.entries.micro {
-                Some(micro) if i + 1 < group => (usize::MAX, micro.as_str()),
-                _ => (entry, self.entries.steps[entry].1.as_str()),
-            };
-            let bound = self.feed.run(engine, entry, batch.as_ref(), &mut self.sums)?;
-            engine.read_scalars(&bound.call, &mut self.values);
-            self.sums.add(&bound.places, &bound.scalars, &self.values, false);
-            rows += batch.as_ref().map_or(0, Batch::rows) as u64;
-        }
+        let Some(rows) = self.stages(engine)? else { return Ok(false) };
         self.progress.step += 1;
-        let (report, sums) = (&mut self.last, &self.sums);
+        let (report, sums) = (&mut self.last, &mut self.sums);
         (report.step, report.epoch, report.rows) = (self.progress.step, epoch, rows);
         sums.named("loss", &mut report.losses);
         sums.named("metric", &mut report.metrics);
@@ -348,12 +315,45 @@ impl<C> Run<'_, C> {
         Ok(true)
     }
 
-    /// The step entry for the losses that are active at a step.
-    fn entry(&self, step: u64) -> Result<usize, Diagnostics> {
-        let active = |i: usize| step.is_multiple_of(self.spec.losses[i].every.max(1));
-        let fits = |losses: &[usize]| (0..self.spec.losses.len()).all(|i| losses.contains(&i) == active(i));
-        let found = self.entries.steps.iter().position(|(losses, _)| fits(losses));
-        found.ok_or_else(|| Diagnostic::bug(format!("no step entry for the losses active at {step}")).into())
+    /// The stages of an update: the first takes its batches as they come, those after it go through them again.
+    /// The rows in all; `None` at the end of an epoch.
+    fn stages<E: Engine<Call = C>>(&mut self, engine: &mut E) -> Result<Option<u64>, Diagnostics> {
+        let update = self.entries.update(self.spec, self.progress.step)?;
+        let stages = self.entries.stages(update);
+        let left = self.feed.batches_per_epoch().map_or(u64::MAX, |n| n - self.feed.position().batch.min(n));
+        let group = self.spec.accumulate.clamp(1, left.max(1));
+        let mut rows = 0;
+        for i in 1..=group {
+            let Some(batch) = self.feed.next()? else { return Ok(None) };
+            self.call(engine, (update, 0, i == group), batch.as_ref())?;
+            rows += batch.as_ref().map_or(0, Batch::rows) as u64;
+            if stages > 1 {
+                self.held.push(batch);
+            }
+        }
+        let mut held = std::mem::take(&mut self.held);
+        for stage in 1..stages {
+            for (i, batch) in held.iter().enumerate() {
+                self.call(engine, (update, stage, i + 1 == held.len()), batch.as_ref())?;
+            }
+        }
+        held.clear();
+        self.held = held;
+        Ok(Some(rows))
+    }
+
+    /// Runs what an update's stage has for a batch, the last or one before.
+    fn call<E: Engine<Call = C>>(
+        &mut self,
+        engine: &mut E,
+        (update, stage, last): (usize, usize, bool),
+        batch: Option<&Batch>,
+    ) -> Result<(), Diagnostics> {
+        let entry = self.entries.entry(update, stage, last);
+        let bound = self.feed.run(engine, entry, batch, &mut self.sums)?;
+        engine.read_scalars(&bound.call, &mut self.values);
+        self.sums.add(&bound.places, &bound.scalars, &self.values, false);
+        Ok(())
     }
 
     fn warn_once(&mut self) {
@@ -511,7 +511,7 @@ fn validate_on<E: Engine>(
 ) -> Result<ValidationReport, Diagnostics> {
     let begun = Instant::now();
     let stream = StreamOptions { seed, shuffle: false };
-    let mut feed = Feed::new(Some(data), stream, Position::default(), PREFETCH)?;
+    let mut feed = Feed::new(Some(data), stream, Position::default(), AHEAD)?;
     let (mut sums, mut values, mut rows) = (Sums::default(), vec![], 0);
     while let Some(batch) = feed.next()? {
         let bound = feed.run(engine, (0, entry), batch.as_ref(), &mut sums)?;

@@ -13,23 +13,27 @@ struct Sum {
 
 /// Sums by name, in the order in which the names first came.
 #[derive(Default)]
-pub struct Sums(Vec<Sum>);
+pub struct Sums {
+    sums: Vec<Sum>,
+    /// The memory of names that are not in every report: those of losses that do not run in every step.
+    spare: Vec<String>,
+}
 
 impl Sums {
     /// Starts again from nothing; the names stay.
     pub fn clear(&mut self) {
-        for s in &mut self.0 {
+        for s in &mut self.sums {
             (s.total, s.weight) = (0.0, 0.0);
         }
     }
 
     /// The places of scalars' sums, for [`Sums::add`].
     pub fn places(&mut self, scalars: &[Scalar]) -> Vec<usize> {
-        let mut place = |scalar: &Scalar| match self.0.iter().position(|s| s.name == scalar.name) {
+        let mut place = |scalar: &Scalar| match self.sums.iter().position(|s| s.name == scalar.name) {
             Some(i) => i,
             None => {
-                self.0.push(Sum { name: scalar.name.clone(), total: 0.0, weight: 0.0 });
-                self.0.len() - 1
+                self.sums.push(Sum { name: scalar.name.clone(), total: 0.0, weight: 0.0 });
+                self.sums.len() - 1
             }
         };
         scalars.iter().map(&mut place).collect()
@@ -40,35 +44,34 @@ impl Sums {
         for ((&place, scalar), &value) in places.iter().zip(scalars).zip(values) {
             let weight = if weighted { scalar.weight.unwrap_or(1) as f64 } else { 1.0 };
             if weight != 0.0 {
-                self.0[place].total += value * weight;
-                self.0[place].weight += weight;
+                self.sums[place].total += value * weight;
+                self.sums[place].weight += weight;
             }
         }
     }
 
     /// The mean of what was added since the last [`Sums::clear`].
     pub fn get(&self, name: &str) -> Option<f64> {
-        self.0.iter().find(|s| s.name == name && s.weight != 0.0).map(Sum::mean)
+        self.sums.iter().find(|s| s.name == name && s.weight != 0.0).map(Sum::mean)
     }
 
     /// Puts the means called `prefix` (as the empty name) or `prefix.NAME` into `list`, in whose place they often
     /// are already.
-    pub fn named(&self, prefix: &str, list: &mut Vec<(String, f64)>) {
+    pub fn named(&mut self, prefix: &str, list: &mut Vec<(String, f64)>) {
         let mut count = 0;
-        for s in self.0.iter().filter(|s| s.weight != 0.0) {
+        for s in self.sums.iter().filter(|s| s.weight != 0.0) {
             let Some(name) = under(prefix, &s.name) else { continue };
-            match list.get_mut(count) {
-                Some(entry) => {
-                    if entry.0 != name {
-                        entry.0.replace_range(.., name);
-                    }
-                    entry.1 = s.mean();
-                }
-                None => list.push((name.to_string(), s.mean())),
+            if count == list.len() {
+                list.push((self.spare.pop().unwrap_or_default(), 0.0));
             }
+            let entry = &mut list[count];
+            if entry.0 != name {
+                entry.0.replace_range(.., name);
+            }
+            entry.1 = s.mean();
             count += 1;
         }
-        list.truncate(count);
+        self.spare.extend(list.drain(count..).map(|entry| entry.0));
     }
 }
 

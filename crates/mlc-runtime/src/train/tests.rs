@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 use mlc_diag::{Diagnostics, Span};
 use mlc_ir::graph::Graph;
 use mlc_ir::program::{
-    DataPart, DataSpec, DatasetSpec, Entry, EntryKind, FieldSpec, Loss, PipelineSpec, Program, RandomSpec,
-    ShuffleSpec, SourceKind, SourceSpec, StateDecl, StateKind, Stop, Train, system,
+    DataPart, DataSpec, DatasetSpec, Entry, EntryKind, FieldSpec, Loss, Pass, PassEnd, PipelineSpec, Program,
+    RandomSpec, ShuffleSpec, SourceKind, SourceSpec, StateDecl, StateKind, Stop, Train, Update, system,
 };
 use mlc_ir::{DType, Type};
 
@@ -18,6 +18,8 @@ struct Counter {
     sum: f32,
     total: f32,
     trace: Vec<(String, usize)>,
+    /// The sums of the batches that were trained on.
+    batches: Vec<i64>,
     last: (f64, f64),
 }
 
@@ -33,6 +35,7 @@ impl Engine for Counter {
         self.last = (self.sum as f64, call.1 as f64);
         if call.0 != "validate" {
             self.sum = self.sum * 0.5 + batch as f32;
+            self.batches.push(batch);
         }
         self.trace.push(call.clone());
         Ok(())
@@ -70,7 +73,7 @@ impl Engine for Counter {
 }
 
 fn counter() -> Counter {
-    Counter { sum: 0.0, total: 0.0, trace: vec![], last: (0.0, 0.0) }
+    Counter { sum: 0.0, total: 0.0, trace: vec![], batches: vec![], last: (0.0, 0.0) }
 }
 
 fn data(rows: u64, batch: u64) -> DataSpec {
@@ -106,6 +109,7 @@ fn program(accumulate: u64) -> Program {
         graph: Graph::new(name),
         span: Span::NONE,
     };
+    let pass = |end| EntryKind::Pass { train: 0, pass: Pass { losses: vec![0], metrics: false, end } };
     let train = Train {
         name: "train".into(),
         span: Span::NONE,
@@ -128,13 +132,36 @@ fn program(accumulate: u64) -> Program {
         sources: Default::default(),
         states: vec![],
         entries: vec![
-            entry("step", EntryKind::Step { train: 0, active: vec![0] }),
-            entry("micro", EntryKind::Micro { train: 0 }),
+            entry("step", pass(PassEnd::Step)),
+            entry("micro", pass(PassEnd::Micro)),
             entry("validate", EntryKind::Validate { train: 0 }),
         ],
         trains: vec![train],
         tests: vec![],
     }
+}
+
+/// Two losses, the first every second step; entries `micro0`, `update0`, `step1`, .. as their passes are.
+fn two_losses(accumulate: u64) -> Program {
+    let mut p = program(accumulate);
+    let loss = |name: &str, every| Loss { name: name.into(), every, span: Span::NONE };
+    p.trains[0].losses = vec![loss("a", 2), loss("b", 1)];
+    let updates = p.trains[0].updates();
+    let entry = |pass: &Pass| Entry {
+        name: format!("{:?}{}", pass.end, pass.losses.iter().map(usize::to_string).collect::<String>()),
+        kind: EntryKind::Pass { train: 0, pass: pass.clone() },
+        inputs: vec![],
+        graph: Graph::new(""),
+        span: Span::NONE,
+    };
+    let validate = p.entries.pop();
+    p.entries = Update::passes(&updates).into_iter().map(entry).chain(validate).collect();
+    p
+}
+
+/// The calls, with the rows of each.
+fn calls(c: &Counter) -> String {
+    c.trace.iter().filter(|t| t.0 != "validate").map(|(n, rows)| format!("{n}x{rows} ")).collect()
 }
 
 fn names(c: &Counter) -> String {
@@ -174,21 +201,61 @@ fn accumulation_flushes_what_an_epoch_leaves_over() {
 }
 
 #[test]
+fn each_loss_sees_all_micro_batches_before_the_next() {
+    let mut c = counter();
+    let report = go(&mut c, &two_losses(2), &TrainOptions { steps: Some(3), ..Default::default() });
+    assert_eq!(
+        calls(&c),
+        "Micro0x4 Update0x4 Micro1x4 Step1x4 \
+         Step1x2 \
+         Micro0x4 Update0x4 Micro1x4 Step1x4 "
+    );
+    assert_eq!((report.steps, report.last.unwrap().rows), (3, 8));
+    // Both losses were given the same batches in the same order, the second update what the epoch had left.
+    let (x, y) = (c.batches[0], c.batches[1]);
+    assert!(x != y, "two batches: {x}, {y}");
+    assert_eq!(c.batches[..4], [x, y, x, y]);
+    let (x, y) = (c.batches[5], c.batches[6]);
+    assert_eq!(c.batches[5..], [x, y, x, y]);
+}
+
+#[test]
+fn several_losses_without_accumulation_are_one_call() {
+    let mut c = counter();
+    go(&mut c, &two_losses(1), &TrainOptions { steps: Some(3), ..Default::default() });
+    assert_eq!(calls(&c), "Step01x4 Step1x4 Step01x2 ");
+}
+
+#[test]
+fn a_block_that_is_not_all_there_is_not_trained() {
+    let mut p = two_losses(2);
+    p.entries.retain(|e| e.name != "Micro0");
+    let mut c = counter();
+    let options = TrainOptions::default();
+    let e = train(&mut c, &p, 0, &options, &AtomicBool::new(false), &mut Silent).unwrap_err();
+    assert_eq!(e.0[0].code, "E0903");
+    assert_eq!(calls(&c), "");
+}
+
+#[test]
 fn a_resumed_run_ends_with_the_same_bits() {
     let dir = tempfile::tempdir().unwrap();
-    let mut whole = counter();
-    go(&mut whole, &program(1), &TrainOptions::default());
-    for cut in [1, 3, 4, 8] {
-        let folder = dir.path().join(format!("at{cut}"));
-        let mut first = counter();
-        let options =
-            TrainOptions { steps: Some(cut), checkpoint: Some(folder.clone()), ..Default::default() };
-        go(&mut first, &program(1), &options);
-        let mut second = counter();
-        let report =
-            go(&mut second, &program(1), &TrainOptions { resume: Some(folder), ..Default::default() });
-        assert_eq!(report.steps, 9);
-        assert_eq!(second.sum.to_bits(), whole.sum.to_bits(), "cut at {cut}");
+    for (p, steps, cuts) in [(program(1), 9, &[1, 3, 4, 8][..]), (two_losses(2), 6, &[1, 2, 3, 5])] {
+        let mut whole = counter();
+        go(&mut whole, &p, &TrainOptions::default());
+        for &cut in cuts {
+            let folder = dir.path().join(format!("{steps} at {cut}"));
+            let mut first = counter();
+            let options =
+                TrainOptions { steps: Some(cut), checkpoint: Some(folder.clone()), ..Default::default() };
+            go(&mut first, &p, &options);
+            let mut second = counter();
+            let report = go(&mut second, &p, &TrainOptions { resume: Some(folder), ..Default::default() });
+            assert_eq!(report.steps, steps);
+            assert_eq!(second.sum.to_bits(), whole.sum.to_bits(), "cut at {cut}");
+            let trace = [first.batches, second.batches].concat();
+            assert_eq!(trace, whole.batches, "cut at {cut}");
+        }
     }
 }
 

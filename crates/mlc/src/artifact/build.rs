@@ -73,14 +73,11 @@ impl ArtifactBuilder {
     pub fn train_entry(&mut self, name: &str, load: &LoadOptions, dims: &Binding) -> Result<(), Error> {
         let program = self.program.clone();
         let entry = program.entry(name)?;
-        let (block, validates) = match entry.kind {
-            EntryKind::Step { train, .. } | EntryKind::Micro { train } => (train, false),
-            EntryKind::Validate { train } => (train, true),
-            EntryKind::Init | EntryKind::Method | EntryKind::Test { .. } => {
-                let d = Diagnostic::error("E0903", format!("`{name}` is no entry of a train block"));
-                return Err(program.error(d));
-            }
+        let Some(block) = entry.kind.train() else {
+            let d = Diagnostic::error("E0903", format!("`{name}` is no entry of a train block"));
+            return Err(program.error(d));
         };
+        let validates = matches!(entry.kind, EntryKind::Validate { .. });
         let fed = self.fed(block, validates, load).map_err(|ds| program.error(ds))?;
         for inputs in fed {
             let open = dims.iter().filter(|(dim, _)| !binds(entry, &inputs, dim));

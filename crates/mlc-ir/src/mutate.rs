@@ -63,10 +63,8 @@ mutations! {
     ShortLife = "short-life",
     /// A value is overwritten although another call reads it later.
     EarlyDonation = "early-donation",
-    /// In place although the argument is read one element beside the one that is written.
+    /// In place although the argument is read at other elements than the one that is written.
     ShiftedInPlace = "shifted-in-place",
-    /// In place in a row kernel that reads the whole row before it stores one result a row.
-    RowInPlace = "row-in-place",
     /// The order of calls ignores that a write must wait for earlier reads.
     WriteBeforeRead = "write-before-read",
     /// The kernel hash ignores the coefficients of index maps.

@@ -230,6 +230,38 @@ mod tests {
     use crate::lower::tests::{bound, feeds, layout_of, random_feed};
     use crate::{Fusion, lower_entry_with};
 
+    /// Also where no edge of the program says so: calls of its own text.
+    #[test]
+    fn a_write_waits_for_the_reads_before_it() {
+        let seeds = 0..40;
+        let mut overwritten = 0;
+        for seed in seeds {
+            let dtypes = vec![F32, I64];
+            let mut g = random_graph(seed, &GraphShape { symbols: false, nodes: 20, dtypes, loops: 0 });
+            let layout = layout_of(&g);
+            bound(&mut g);
+            let l = lower_entry_with(&g, &layout, &|_| 0, Fusion { fuse: false });
+            let mut program = l.unwrap_or_else(|e| panic!("seed {seed}: {e}")).program().clone();
+            program.calls.iter_mut().for_each(|c| c.after.clear());
+            let deps = dependencies(&program);
+            for (i, call) in program.calls.iter().enumerate() {
+                let kernel = program.kernel_of(call);
+                let written = call.args.iter().zip(&kernel.args).filter(|(_, a)| a.mode != Mode::Read);
+                for (slice, _) in written {
+                    let reads = |c: &Call| {
+                        let args = c.args.iter().zip(&program.kernel_of(c).args);
+                        args.into_iter().any(|(s, a)| a.mode == Mode::Read && s.buffer == slice.buffer)
+                    };
+                    for (j, _) in program.calls[..i].iter().enumerate().filter(|(_, c)| reads(c)) {
+                        overwritten += 1;
+                        assert!(deps[i].contains(&j), "seed {seed}: call {i} overwrites what call {j} reads");
+                    }
+                }
+            }
+        }
+        assert!(overwritten > 10, "only {overwritten} reads of what is overwritten later");
+    }
+
     /// Whatever order the dependencies allow, all bits are the same: so no heuristic can change them.
     #[test]
     fn any_order_gives_the_same_bits() {

@@ -5,7 +5,7 @@
 //! element: the sweep that stores is the last one that loads. Contractions: only epilogue arguments, as the
 //! operands are read by other iterations too. A tail's result takes over nothing: it is there at the end.
 
-use crate::loops::{ArgId, Expr, ExprOp, Index, Kernel, Kind, LoopBody, Mode, Segment, Store};
+use crate::loops::{ArgId, Expr, ExprOp, Kernel, Kind, LoopBody, Mode, Segment, Store};
 use crate::mutate::{Mutation, on};
 
 /// The arguments that a written argument may alias, in order.
@@ -19,7 +19,7 @@ pub fn candidates(kernel: &Kernel, written: ArgId) -> Vec<ArgId> {
     let out = kernel.arg(written);
     let mut stores = body.stores.iter().filter(|s| s.arg == written);
     let (Some(store), None) = (stores.next(), stores.next()) else { return vec![] };
-    let per_row = !body.reds.is_empty() && !mentions_column(body, store) && !on(Mutation::RowInPlace);
+    let per_row = !body.reds.is_empty() && !mentions_column(body, store);
     if store.guard.is_some() || per_row || out.mode != Mode::Write {
         return vec![];
     }
@@ -35,7 +35,7 @@ pub fn candidates(kernel: &Kernel, written: ArgId) -> Vec<ArgId> {
             && !outside.contains(arg)
             && loads(&body.exprs)
                 .filter(|l| l.arg == *arg)
-                .all(|l| (l.index == store.index || shifted(&l.index, &store.index)) && l.guard.is_none())
+                .all(|l| (l.index == store.index || on(Mutation::ShiftedInPlace)) && l.guard.is_none())
     };
     (0..kernel.args.len() as u32).map(ArgId).filter(|a| *a != written && fits(a)).collect()
 }
@@ -46,11 +46,6 @@ fn in_segment(kernel: &Kernel, segments: &[Segment], written: ArgId) -> Vec<ArgI
     let Some((s, at)) = own else { return vec![] };
     let found = candidates(&kernel.segment(s), ArgId(at as u32));
     found.into_iter().map(|a| s.args[a.ix()]).collect()
-}
-
-/// The mistake of comparing all but the offset.
-fn shifted(a: &Index, b: &Index) -> bool {
-    on(Mutation::ShiftedInPlace) && a.terms == b.terms
 }
 
 fn loads(exprs: &[Expr]) -> impl Iterator<Item = &crate::loops::Load> {

@@ -78,9 +78,13 @@ mutations! {
 /// Is this mutation asked for?
 #[cfg(feature = "mutate")]
 pub fn on(mutation: Mutation) -> bool {
-    static ASKED: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    let asked = ASKED.get_or_init(|| std::env::var("MLC_MUTATE").ok());
-    asked.as_deref() == Some(mutation.name())
+    static ASKED: std::sync::OnceLock<Option<Mutation>> = std::sync::OnceLock::new();
+    // Found once: comparing names may use vectors, and so hide what a mutation leaves in them.
+    let asked = ASKED.get_or_init(|| {
+        let name = std::env::var("MLC_MUTATE").ok()?;
+        Mutation::ALL.iter().copied().find(|m| m.name() == name)
+    });
+    *asked == Some(mutation)
 }
 
 /// Is this mutation asked for? Never in this build.

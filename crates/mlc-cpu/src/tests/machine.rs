@@ -49,17 +49,25 @@ fn code_starts_with_clean_upper_halves() {
     if !is_x86_feature_detected!("avx2") {
         return;
     }
-    /// Fills a register that nobody uses in between, runs one call, and says what is in its upper half then. Without
-    /// AVX2 enabled: where it is, the compiler itself clears upper halves before the call.
+    /// Fills registers, runs one call, and says what is in their upper halves then. Without AVX2 enabled: where it is,
+    /// the compiler itself clears upper halves before the call. Of several, as the code may use one.
     fn after(call: &mut dyn FnMut()) -> [u64; 2] {
         let mut upper = [0u64; 2];
-        // SAFETY: a vector register, which is declared; AVX2 was detected.
-        unsafe { std::arch::asm!("vpcmpeqd ymm15, ymm15, ymm15", out("xmm15") _, options(nomem, nostack)) }
+        // SAFETY: vector registers, which are declared; AVX2 was detected.
+        unsafe {
+            std::arch::asm!(
+                "vpcmpeqd ymm8, ymm8, ymm8", "vpcmpeqd ymm11, ymm11, ymm11", "vpcmpeqd ymm15, ymm15, ymm15",
+                out("xmm8") _, out("xmm11") _, out("xmm15") _, options(nomem, nostack)
+            )
+        }
         call();
         // SAFETY: as above, and room for half a vector.
         unsafe {
-            std::arch::asm!("vextracti128 xmmword ptr [{to}], ymm15, 1", to = in(reg) upper.as_mut_ptr(),
-                options(nostack))
+            std::arch::asm!(
+                "vpor ymm15, ymm15, ymm11", "vpor ymm15, ymm15, ymm8",
+                "vextracti128 xmmword ptr [{to}], ymm15, 1", "vzeroupper",
+                to = in(reg) upper.as_mut_ptr(), out("xmm8") _, out("xmm11") _, out("xmm15") _, options(nostack)
+            )
         }
         upper
     }
@@ -73,7 +81,9 @@ fn code_starts_with_clean_upper_halves() {
         let (x, mut y) = ([1f32; 4], [0f32; 4]);
         let args = [x.as_ptr().cast::<u8>().cast_mut(), y.as_mut_ptr().cast()];
         let none = Workspace { shared: std::ptr::null_mut(), own: std::ptr::null_mut() };
+        // Twice: what a first run sets up may use vectors, and clear them.
         // SAFETY: both arguments are as long as the kernel's; it needs no working memory. AVX2 was detected.
+        let _ = after(&mut || unsafe { code.run(0, 0..1, args.as_ptr(), none) });
         let upper = after(&mut || unsafe { code.run(0, 0..1, args.as_ptr(), none) });
         assert_eq!(upper, [0, 0], "{features}");
         assert_eq!(y, x);

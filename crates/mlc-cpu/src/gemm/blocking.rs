@@ -58,6 +58,8 @@ const ENOUGH_TILES: u64 = 16;
 const ROWS_KEPT: u64 = 128 << 10;
 /// What is read so many times is worth packing where it lies badly.
 const OFTEN: u64 = 4;
+/// Operands up to this many bytes stay in a core's caches from one call to the next.
+const NEAR: u64 = 1 << 20;
 /// Pages that are reached without delay.
 const PAGES_AT_HAND: u64 = 64;
 /// Short runs take so many times as long to copy as long ones.
@@ -71,7 +73,7 @@ impl fmt::Display for Blocking {
         let (rows, lanes) = if self.swapped { ("n", "m") } else { ("m", "n") };
         let reach = |r: Reach| match r {
             Reach::InPlace => "in place",
-            Reach::Panel if form.turned => "transposed in registers",
+            Reach::Panel if form.turned.is_some() => "transposed in registers",
             Reach::Panel => "packed by panels",
             Reach::Block => "packed in blocks",
         };
@@ -125,8 +127,11 @@ impl<T: Element> Cut<'_, T> {
         let panels_first = row_reach == Reach::InPlace
             && lane_reach != Reach::Block
             && row_tile.min(rows) * k * size_of::<T>() as u64 <= ROWS_KEPT;
-        let turned = rows <= self.micro.turned.len() as u64
-            && matches!(self.access()[1], Access::Strided { k: 1, .. });
+        let near = lanes * k * size_of::<T>() as u64 <= NEAR;
+        let turned = Some(usize::from(near)).filter(|&i| {
+            rows <= self.micro.turned[i].len() as u64
+                && matches!(self.access()[1], Access::Strided { k: 1, .. })
+        });
         let form = TileForm {
             turned,
             rows: row_tile as usize,
@@ -215,7 +220,7 @@ impl<T: Element> Cut<'_, T> {
             (Access::Pieces { along_k: false }, _) => PIECES * c.copy,
             (_, Reach::InPlace) => 0.0,
             (Access::Strided { own: 1, .. }, _) => c.copy,
-            (Access::Strided { k: 1, .. }, _) if form.turned => 0.5 * c.transpose,
+            (Access::Strided { k: 1, .. }, _) if form.turned.is_some() => 0.5 * c.transpose,
             (Access::Strided { k: 1, own }, _) => {
                 if collides::<T>(own) {
                     2.0 * c.transpose

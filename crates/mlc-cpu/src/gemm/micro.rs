@@ -62,8 +62,10 @@ pub struct Micro<T: 'static> {
     /// For few rows: wider, so that there are enough independent sums.
     pub wide: Shape<T>,
     /// As `wide` for rows of which each step's lanes are `lane_stride` apart and contiguous along k: for so few rows
-    /// that packing a panel would take longer than using it. May be for fewer rows than `wide`, or none.
-    pub turned: &'static [[TileFn<T>; 2]],
+    /// that packing a panel would take longer than using it. May be for fewer rows than `wide`, or none. The first are
+    /// for lanes that come from memory, in few streams; the second for lanes in the caches, of which more are summed
+    /// side by side.
+    pub turned: [&'static [[TileFn<T>; 2]]; 2],
     pub transpose: TransposeFn<T>,
 }
 
@@ -80,7 +82,9 @@ pub unsafe fn tile<V: Lanes, const R: usize, const C: usize, const ALONG_K: bool
         }
         for r in 0..R {
             let out = s.out.offset(r as isize * s.out_stride);
-            prefetch(out);
+            for c in 0..C {
+                prefetch(out.add(c * V::N));
+            }
             prefetch(out.add(C * V::N - 1));
         }
         let mut lanes = s.lanes;
@@ -190,7 +194,7 @@ macro_rules! portable {
         Micro {
             tall: shape!(Array<$t, 8>, 1, [1 2 3 4]),
             wide: shape!(Array<$t, 8>, 2, [1 2]),
-            turned: &[],
+            turned: [&[], &[]],
             transpose: transpose::<$t>,
         }
     };

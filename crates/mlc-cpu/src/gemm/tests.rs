@@ -15,7 +15,7 @@ fn sixteen_lanes() -> Micro<f32> {
     Micro {
         tall: shape!(Array<f32, 16>, 2, [1 2 3 4 5 6 7 8 9 10 11 12]),
         wide: shape!(Array<f32, 16>, 4, [1 2 3 4 5 6]),
-        turned: &[],
+        turned: [&[], &[]],
         transpose: transpose::<f32>,
     }
 }
@@ -161,15 +161,15 @@ fn check<T: Element>(
     let want = want(extents, &a, &b);
     let runs = Lie::Runs { along_k: (m + n + k) % 3 == 0 };
     let lies = [Some(Lie::AlongK), Some(Lie::Across), Some(Lie::Apart), Some(runs), None];
-    for (wide, turned) in [(false, false), (true, false), (true, true)] {
+    for (wide, turned) in [(false, None), (true, None), (true, Some(0)), (true, Some(1))] {
         let shape = if wide { micro.wide } else { micro.tall };
-        let rows_taken = if turned { micro.turned.len() } else { shape.rows() };
-        if (wide && m > shape.rows()) || (turned && m > rows_taken) {
+        let rows_taken = turned.map_or(shape.rows(), |i| micro.turned[i].len());
+        if (wide && m > shape.rows()) || m > rows_taken {
             continue;
         }
         for rows in lies {
             for lanes in lies {
-                if turned && lanes != Some(Lie::AlongK) {
+                if turned.is_some() && lanes != Some(Lie::AlongK) {
                     continue;
                 }
                 let row_reaches: &[Reach] = match rows {

@@ -134,8 +134,8 @@ pub struct TileForm {
     pub lanes: usize,
     /// Few rows: the wide micro-kernels.
     pub wide: bool,
-    /// Whole panels go to micro-kernels that transpose them on the way.
-    pub turned: bool,
+    /// Whole panels go to micro-kernels that transpose them on the way: [`Micro::turned`] of this position.
+    pub turned: Option<usize>,
     pub row_reach: Reach,
     pub lane_reach: Reach,
     /// Panels outside of chunks, so that each panel's memory is read in one go. Nothing may be packed in blocks.
@@ -264,9 +264,9 @@ impl<T: Element> Tile<'_, T> {
         let whole = lanes == shape.lanes || self.padded;
         // SAFETY: the caller's promises; the edge has room for a micro-kernel's whole output.
         unsafe {
-            let turned = self.form.turned && lanes == shape.lanes;
-            let (tiles, panel) = match self.lanes {
-                Source::Memory(m) if turned => (self.micro.turned, Panel { base: m.at(j, p), stride: m.row }),
+            let turned = self.form.turned.filter(|_| lanes == shape.lanes).map(|i| self.micro.turned[i]);
+            let (tiles, panel) = match (self.lanes, turned) {
+                (Source::Memory(m), Some(tiles)) => (tiles, Panel { base: m.at(j, p), stride: m.row }),
                 _ => (shape.tiles, self.lanes_at(j, lanes, p, kc)),
             };
             let edge = self.room.add(self.form.room(self.micro).edge);

@@ -64,15 +64,21 @@ vector!(F32x16 = [f32; 16] in __m512,
 vector!(F64x8 = [f64; 8] in __m512d,
     _mm512_setzero_pd _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_fmadd_pd _mm512_add_pd);
 
-/// The micro-kernels [`turned`] of `$c` vectors of eight.
+/// The micro-kernels [`turned`] of `$c` vectors of eight, one at a time, and several.
 macro_rules! turned {
     ($c:literal) => {
-        &[[turned::<1, $c, false>, turned::<1, $c, true>], [turned::<2, $c, false>, turned::<2, $c, true>]]
+        [turned!(1, $c), turned!(4, $c)]
+    };
+    ($g:literal, $c:literal) => {
+        &[
+            [turned::<1, $g, $c, false>, turned::<1, $g, $c, true>],
+            [turned::<2, $g, $c, false>, turned::<2, $g, $c, true>],
+        ]
     };
 }
 
 /// Tiles of one element type. 16 vector registers hold 6 rows of 2 vectors (12 sums, 2 vectors, a broadcast);
-/// 32 hold 12 of 2; with few rows as many sums stand side by side.
+/// 32 hold 6 of 4, which loads least for each sum; with few rows as many sums stand side by side.
 macro_rules! tiles {
     ($t:ident, $half:ty, $full:ty, $transpose:path, [$turned:expr, $turned512:expr]) => {
         pub mod $t {
@@ -90,8 +96,8 @@ macro_rules! tiles {
 
             pub fn avx512() -> Micro<$t> {
                 Micro {
-                    tall: shape!($full, 2, [1 2 3 4 5 6 7 8 9 10 11 12], "avx512f"),
-                    wide: shape!($full, 4, [1 2 3 4 5 6], "avx512f"),
+                    tall: shape!($full, 4, [1 2 3 4 5 6], "avx512f"),
+                    wide: shape!($full, 8, [1 2 3], "avx512f"),
                     turned: $turned512,
                     transpose: $transpose,
                 }
@@ -99,63 +105,72 @@ macro_rules! tiles {
         }
     };
 }
-tiles!(f32, F32x8, F32x16, super::transpose_f32, [turned!(4), turned!(8)]);
-tiles!(f64, F64x4, F64x8, super::transpose_f64, [&[], &[]]);
+tiles!(f32, F32x8, F32x16, super::transpose_f32, [turned!(4), turned!(16)]);
+tiles!(f64, F64x4, F64x8, super::transpose_f64, [[&[], &[]], [&[], &[]]]);
 
 /// How many steps of k ahead [`turned`] asks for memory: two lines of each of eight rows hide the way to it.
 const TURNED_AHEAD: usize = 64;
 
-/// Lanes lie contiguous along k: blocks of eight by eight are transposed in registers, two to a line of memory.
+/// Lanes lie contiguous along k: blocks of eight by eight are transposed in registers, two to a line of memory. `G`
+/// groups of eight lanes go side by side: one sum of each row waits for its multiply-add, several do not.
 ///
 /// # Safety
 /// As [`super::micro::TileFn`] with AVX2 and FMA, lanes as [`super::micro::Micro::turned`] says.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn turned<const R: usize, const C: usize, const ALONG_K: bool>(s: &Step<f32>) {
+unsafe fn turned<const R: usize, const G: usize, const C: usize, const ALONG_K: bool>(s: &Step<f32>) {
     let (row, col) = if ALONG_K { (s.row_stride, 1) } else { (1, s.row_stride) };
     let full = s.kc / 8 * 8;
     // SAFETY: blocks lie within the lanes and kc; the caller's promise for the rest.
     unsafe {
         let x =
             |r: usize, p: usize| _mm256_broadcast_ss(&*s.rows.offset(r as isize * row + p as isize * col));
-        let mut acc = [[_mm256_setzero_ps(); C]; R];
-        // Eight rows at a time for all of k: few streams of memory, and lines that often share a set of the first cache.
-        for c in 0..C {
-            let group = |c: usize| s.lanes.wrapping_offset(8 * c as isize * s.lane_stride);
-            let lanes = group(c);
+        let eight = |c: usize| s.lanes.wrapping_offset(8 * c as isize * s.lane_stride);
+        // Few rows at a time for all of k: few streams of memory, and lines that often share a set of the first cache.
+        for c in (0..C).step_by(G) {
+            let lanes: [_; G] = std::array::from_fn(|g| eight(c + g));
             // What comes after these: the next eight, or the first of the next chunk of k.
-            let after = if c + 1 < C { group(c + 1) } else { group(0).wrapping_add(s.kc) };
-            let mut sums: [__m256; R] = std::array::from_fn(|r| acc[r][c]);
+            let after = if c + G < C { eight(c + G) } else { eight(0).wrapping_add(s.kc) };
+            let mut sums = [[_mm256_setzero_ps(); R]; G];
             for p in (0..full).step_by(16) {
-                let ahead = p + TURNED_AHEAD;
-                let ahead =
-                    if ahead < s.kc { lanes.wrapping_add(ahead) } else { after.wrapping_add(ahead - s.kc) };
-                for l in 0..8 {
-                    prefetch(ahead.wrapping_offset(l * s.lane_stride));
+                // Of several groups, the caches hold what comes.
+                if G == 1 {
+                    let ahead = p + TURNED_AHEAD;
+                    let ahead = if ahead < s.kc {
+                        lanes[0].wrapping_add(ahead)
+                    } else {
+                        after.wrapping_add(ahead - s.kc)
+                    };
+                    for l in 0..8 {
+                        prefetch(ahead.wrapping_offset(l * s.lane_stride));
+                    }
                 }
                 for q in (p..full.min(p + 16)).step_by(4) {
-                    for (i, y) in columns(lanes.add(q), s.lane_stride).into_iter().enumerate() {
-                        for (r, sum) in sums.iter_mut().enumerate() {
-                            *sum = _mm256_fmadd_ps(x(r, q + i), y, *sum);
+                    let x: [[_; 4]; R] = std::array::from_fn(|r| std::array::from_fn(|i| x(r, q + i)));
+                    for (sums, lanes) in sums.iter_mut().zip(lanes) {
+                        for (i, y) in columns(lanes.add(q), s.lane_stride).into_iter().enumerate() {
+                            for (x, sum) in x.iter().zip(sums.iter_mut()) {
+                                *sum = _mm256_fmadd_ps(x[i], y, *sum);
+                            }
                         }
                     }
                 }
             }
             for p in full..s.kc {
-                let lane = |l: usize| *lanes.offset(l as isize * s.lane_stride).add(p);
-                let y = std::array::from_fn::<f32, 8, _>(lane);
-                let y = _mm256_loadu_ps(y.as_ptr());
-                for (r, sum) in sums.iter_mut().enumerate() {
-                    *sum = _mm256_fmadd_ps(x(r, p), y, *sum);
+                for (sums, lanes) in sums.iter_mut().zip(lanes) {
+                    let lane = |l: usize| *lanes.offset(l as isize * s.lane_stride).add(p);
+                    let y = std::array::from_fn::<f32, 8, _>(lane);
+                    let y = _mm256_loadu_ps(y.as_ptr());
+                    for (r, sum) in sums.iter_mut().enumerate() {
+                        *sum = _mm256_fmadd_ps(x(r, p), y, *sum);
+                    }
                 }
             }
-            for (acc, sum) in acc.iter_mut().zip(sums) {
-                acc[c] = sum;
-            }
-        }
-        for (r, sums) in acc.into_iter().enumerate() {
-            for (c, sum) in sums.into_iter().enumerate() {
-                let out = s.out.offset(r as isize * s.out_stride).add(8 * c);
-                _mm256_storeu_ps(out, if s.first { sum } else { _mm256_add_ps(_mm256_loadu_ps(out), sum) });
+            for (g, sums) in sums.into_iter().enumerate() {
+                for (r, sum) in sums.into_iter().enumerate() {
+                    let out = s.out.offset(r as isize * s.out_stride).add(8 * (c + g));
+                    let sum = if s.first { sum } else { _mm256_add_ps(_mm256_loadu_ps(out), sum) };
+                    _mm256_storeu_ps(out, sum);
+                }
             }
         }
     }

@@ -71,6 +71,9 @@ impl Arith for Avx512 {
         fn at_least(&mut self, a: __m512, c: __m512) -> __m512 {
             _mm512_max_ps(c, a)
         }
+        fn scale(&mut self, y: __m512, k: __m512) -> __m512 {
+            _mm512_scalef_ps(y, k)
+        }
         fn rint(&mut self, a: __m512) -> __m512 {
             _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)
         }

@@ -55,6 +55,7 @@ impl<L: Arith> Arith for Two<L> {
         fn min(a: F, b: F) -> F;
         fn at_most(a: F, c: F) -> F;
         fn at_least(a: F, c: F) -> F;
+        fn scale(y: F, k: F) -> F;
         fn rint(a: F) -> F;
         fn eq(a: F, b: F) -> M;
         fn ne(a: F, b: F) -> M;

@@ -43,6 +43,24 @@ pub trait Arith {
     fn at_least(&mut self, a: Self::F, c: Self::F) -> Self::F {
         self.max(c, a)
     }
+    /// y * 2^k for an integer k, rounded once where the result is subnormal: k is split in halves, of which the first
+    /// product is exact. |k| is below twice the largest exponent; y is normal after the first product, or NaN as k is.
+    #[inline(always)]
+    fn scale(&mut self, y: Self::F, k: Self::F) -> Self::F
+    where
+        Self: Sized,
+    {
+        let i = self.to_int(k);
+        let biases = self.bits(2 * self.bias());
+        let both = self.uadd(i, biases);
+        let first = self.shr_by(both, 1);
+        let second = self.usub(both, first);
+        let frac_bits = self.frac_bits();
+        let (b1, b2) = (self.shl_by(first, frac_bits), self.shl_by(second, frac_bits));
+        let (s1, s2) = (self.of_bits(b1), self.of_bits(b2));
+        let y = self.mul(y, s1);
+        self.mul(y, s2)
+    }
     fn rint(&mut self, a: Self::F) -> Self::F;
     fn eq(&mut self, a: Self::F, b: Self::F) -> Self::M;
     /// True for NaN.

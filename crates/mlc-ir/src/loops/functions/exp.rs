@@ -43,22 +43,6 @@ fn exp_pair<A: Arith>(a: &mut A, r: A::F, r_lo: A::F) -> (A::F, A::F) {
     a.fast_two_sum(h, l)
 }
 
-/// y * 2^k, with one rounding where the result is subnormal: k is split in halves, of which the first product is
-/// exact. |k| below twice the largest exponent.
-#[inline(always)]
-fn scale<A: Arith>(a: &mut A, y: A::F, k: A::F) -> A::F {
-    let i = a.to_int(k);
-    let biases = a.bits(2 * a.bias());
-    let both = a.uadd(i, biases);
-    let first = a.shr_by(both, 1);
-    let second = a.usub(both, first);
-    let frac_bits = a.frac_bits();
-    let (b1, b2) = (a.shl_by(first, frac_bits), a.shl_by(second, frac_bits));
-    let (s1, s2) = (a.of_bits(b1), a.of_bits(b2));
-    let y = a.mul(y, s1);
-    a.mul(y, s2)
-}
-
 /// x brought into the range outside of which e^x is 0 or inf anyway. NaN stays.
 #[inline(always)]
 fn clamp<A: Arith>(a: &mut A, x: A::F) -> A::F {
@@ -78,7 +62,7 @@ pub fn exp<A: Arith>(a: &mut A, x: A::F) -> A::F {
     let y = a.add(r, q);
     let one = a.num(1.0);
     let y = a.add(one, y);
-    scale(a, y, k)
+    a.scale(y, k)
 }
 
 /// e^(hi + lo), for pow.
@@ -86,15 +70,15 @@ pub fn exp<A: Arith>(a: &mut A, x: A::F) -> A::F {
 pub(super) fn exp_of_pair<A: Arith>(a: &mut A, hi: A::F, lo: A::F) -> A::F {
     let (h, l, k) = pair_exp(a, hi, lo);
     let y = a.add(h, l);
-    scale(a, y, k)
+    a.scale(y, k)
 }
 
 /// 1 - e^(hi + lo), for erf; the power is normal and at most 1/2.
 #[inline(always)]
 pub(super) fn one_minus_exp_of_pair<A: Arith>(a: &mut A, hi: A::F, lo: A::F) -> A::F {
     let (h, l, k) = pair_exp(a, hi, lo);
-    let h = scale(a, h, k);
-    let l = scale(a, l, k);
+    let h = a.scale(h, k);
+    let l = a.scale(l, k);
     let one = a.num(1.0);
     let h = a.neg(h);
     let (y, e) = a.fast_two_sum(one, h);

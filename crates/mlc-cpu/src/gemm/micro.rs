@@ -32,11 +32,20 @@ pub struct Step<T> {
 /// The machine has the code's instruction set; rows, lanes and outputs are there in the tile's full width.
 pub type TileFn<T> = unsafe fn(&Step<T>);
 
+/// `copy(from, stride, groups, kc, to, apart)`: for each of `groups` of W elements
+/// `to[g * apart + p * W + i] = from[p * stride + g * W + i]`.
+///
+/// # Safety
+/// The machine has the code's instruction set; the elements are there, and the room.
+pub type CopyFn<T> = unsafe fn(*const T, isize, usize, usize, *mut T, usize);
+
 /// Micro-kernels of one width, for each count of rows.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape<T: 'static> {
     /// Lanes of a panel.
     pub lanes: usize,
+    /// Copies of groups as wide as a panel, and as the tallest tile.
+    pub copies: [CopyFn<T>; 2],
     /// Element r - 1 is for r rows: contiguous across rows, contiguous along k.
     pub tiles: &'static [[TileFn<T>; 2]],
 }
@@ -67,6 +76,40 @@ pub struct Micro<T: 'static> {
     /// side by side.
     pub turned: [&'static [[TileFn<T>; 2]]; 2],
     pub transpose: TransposeFn<T>,
+}
+
+/// How many steps of k ahead of a copy their memory is asked for: each may be on a page of its own.
+const AHEAD: usize = 8;
+
+/// [`CopyFn`] for groups of `W`. Memory is read in the order in which it lies.
+///
+/// # Safety
+/// As [`CopyFn`].
+#[inline(always)]
+pub unsafe fn copy<T: Copy, const W: usize>(
+    from: *const T,
+    stride: isize,
+    groups: usize,
+    kc: usize,
+    to: *mut T,
+    apart: usize,
+) {
+    let line = 64 / size_of::<T>();
+    for p in 0..kc {
+        let from = from.wrapping_offset(p as isize * stride);
+        let ahead = from.wrapping_offset(AHEAD as isize * stride);
+        for g in 0..groups {
+            // Groups shorter than a line ask for it more than once.
+            for i in (0..W).step_by(line) {
+                prefetch(ahead.wrapping_add(g * W + i));
+            }
+            // SAFETY: the caller's promise.
+            unsafe {
+                let group = from.add(g * W).cast::<[T; W]>().read_unaligned();
+                to.add(g * apart + p * W).cast::<[T; W]>().write_unaligned(group);
+            }
+        }
+    }
 }
 
 /// # Safety
@@ -177,13 +220,32 @@ pub unsafe fn transpose<T: Copy>(
 macro_rules! shape {
     ($v:ty, $c:literal, [$($r:literal)*] $(, $features:literal)?) => {{
         use $crate::gemm::lanes::Lanes;
-        use $crate::gemm::micro::{Shape, Step, tile};
+        use $crate::gemm::micro::{Shape, Step, copy, tile};
+        type Item = <$v as Lanes>::T;
+        const LANES: usize = $c * <$v>::N;
+        const ROWS: usize = [$($r),*].len();
         $(#[target_feature(enable = $features)])?
-        unsafe fn run<const R: usize, const ALONG_K: bool>(s: &Step<<$v as Lanes>::T>) {
+        unsafe fn run<const R: usize, const ALONG_K: bool>(s: &Step<Item>) {
             // SAFETY: the caller's promise.
             unsafe { tile::<$v, R, $c, ALONG_K>(s) }
         }
-        Shape { lanes: $c * <$v>::N, tiles: &[$([run::<$r, false>, run::<$r, true>]),*] }
+        $(#[target_feature(enable = $features)])?
+        unsafe fn group<const W: usize>(
+            from: *const Item,
+            stride: isize,
+            groups: usize,
+            kc: usize,
+            to: *mut Item,
+            apart: usize,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { copy::<Item, W>(from, stride, groups, kc, to, apart) }
+        }
+        Shape {
+            lanes: LANES,
+            copies: [group::<LANES>, group::<ROWS>],
+            tiles: &[$([run::<$r, false>, run::<$r, true>]),*],
+        }
     }};
 }
 pub(crate) use shape;

@@ -14,8 +14,8 @@
 use mlc_ir::loops::KC;
 use mlc_ir::mutate::{Mutation, on};
 
-use super::lanes::{Element, prefetch};
-use super::micro::{Micro, Shape, Step};
+use super::lanes::Element;
+use super::micro::{CopyFn, Micro, Shape, Step};
 use super::{Matrix, MatrixMut};
 
 /// Longest chunk of k.
@@ -308,7 +308,8 @@ impl<T: Element> Tile<'_, T> {
     unsafe fn rows_at(&self, p: usize) -> Rows<T> {
         let [count, _, k] = self.extents;
         let kc = steps().min(k - p);
-        let group = self.form.shape(self.micro).rows();
+        let Shape { copies, tiles, .. } = self.form.shape(self.micro);
+        let group = tiles.len();
         // SAFETY: the block has room for the form's rows by a chunk.
         unsafe {
             let to = self.room.add(self.form.room(self.micro).rows);
@@ -326,7 +327,7 @@ impl<T: Element> Tile<'_, T> {
             };
             match self.rows {
                 Source::Memory(m) if along_k => copy_along_k(m.shifted(0, p), count, kc, to),
-                Source::Memory(m) => copy_groups(m.shifted(0, p), count, kc, to, group),
+                Source::Memory(m) => copy_groups(m.shifted(0, p), count, kc, to, group, copies[1]),
                 Source::Pieces(pieces) if along_k => {
                     pieces.each([0, count], [p, kc], |m, [i, q], [count, kc]| {
                         copy_along_k(m, count, kc, to.add(i * CHUNK + q));
@@ -355,12 +356,12 @@ impl<T: Element> Tile<'_, T> {
     /// Packs all panels of the chunk from `p`; lanes are contiguous in memory.
     unsafe fn pack_lanes(&self, p: usize, kc: usize) {
         let Source::Memory(m) = self.lanes else { return };
-        let width = self.form.shape(self.micro).lanes;
+        let Shape { lanes: width, copies, .. } = self.form.shape(self.micro);
         let full = self.extents[1] / width * width;
         // SAFETY: the block has room for the form's lanes by a chunk.
         unsafe {
             let to = self.room.add(self.form.room(self.micro).lanes);
-            copy_groups(m.shifted(0, p), full, kc, to, width);
+            copy_groups(m.shifted(0, p), full, kc, to, width, copies[0]);
             if full < self.extents[1] {
                 self.pack_panel(full, self.extents[1] - full, p, kc, to.add(full * CHUNK));
             }
@@ -418,9 +419,6 @@ impl<T: Element> Tile<'_, T> {
     }
 }
 
-/// How many steps of k ahead of a copy their memory is asked for: each may be on a page of its own.
-const AHEAD: usize = 8;
-
 /// Copies `rows` x `kc` elements to rows a chunk apart.
 ///
 /// # Safety
@@ -458,22 +456,23 @@ unsafe fn copy_across<T: Copy>(from: Matrix<T>, rows: usize, kc: usize, to: *mut
 }
 
 /// Copies `rows` x `kc` elements, contiguous across rows, to groups of `width` rows a chunk apart, each with its columns
-/// `width` apart. Memory is read in the order in which it lies.
+/// `width` apart. `copy` does so for whole groups.
 ///
 /// # Safety
 /// `from` has the elements, `to` the room.
-unsafe fn copy_groups<T: Copy>(from: Matrix<T>, rows: usize, kc: usize, to: *mut T, width: usize) {
+unsafe fn copy_groups<T: Copy>(
+    from: Matrix<T>,
+    rows: usize,
+    kc: usize,
+    to: *mut T,
+    width: usize,
+    copy: CopyFn<T>,
+) {
     let full = rows / width * width;
-    for p in 0..kc {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let to = to.add(p * width);
-            for i in (0..full).step_by(width) {
-                prefetch(from.at(i, p + AHEAD));
-                copy_short(from.at(i, p), to.add(i * CHUNK), width);
-            }
-            copy_short(from.at(full, p), to.add(full * CHUNK), rows - full);
-        }
+    // SAFETY: the caller's promise.
+    unsafe {
+        copy(from.base, from.col, full / width, kc, to, width * CHUNK);
+        copy_across(from.shifted(full, 0), rows - full, kc, to.add(full * CHUNK), width);
     }
 }
 

@@ -60,6 +60,10 @@ const ROWS_KEPT: u64 = 128 << 10;
 const OFTEN: u64 = 4;
 /// Operands up to this many bytes stay in a core's caches from one call to the next.
 const NEAR: u64 = 1 << 20;
+/// A phase more is worth that many tiles' least time.
+const PHASES: f64 = 2.0;
+/// Bytes of an operand that may be packed as a whole.
+const MOST_PACKED: u64 = 32 << 20;
 /// Pages that are reached without delay.
 const PAGES_AT_HAND: u64 = 64;
 /// Short runs take so many times as long to copy as long ones.
@@ -76,6 +80,7 @@ impl fmt::Display for Blocking {
             Reach::Panel if form.turned.is_some() => "transposed in registers",
             Reach::Panel => "packed by panels",
             Reach::Block => "packed in blocks",
+            Reach::Whole => "packed before",
         };
         let [row_tiles, lane_tiles] = self.tiles;
         write!(f, "{row_tiles} x {lane_tiles} tiles of {} {rows} x {} {lanes}", form.rows, form.lanes)?;
@@ -122,16 +127,16 @@ impl<T: Element> Cut<'_, T> {
         let row_tiles = row_tiles.max(wanted.div_ceil(lane_tiles)).min(groups);
         let (row_tile, lane_tile) = (groups.div_ceil(row_tiles) * group, panels.div_ceil(lane_tiles) * width);
         let (row_tiles, lane_tiles) = (rows.div_ceil(row_tile).max(1), lanes.div_ceil(lane_tile).max(1));
+        let [row_access, lane_access] = self.access();
         let row_reach = self.row_reach(rows, lane_tile / width);
+        let row_reach = self.once(row_reach, row_access, rows, lane_tiles);
         let lane_reach = self.lane_reach(row_tile / group);
+        let turned = self.turned(rows, lanes);
+        let lane_reach =
+            if turned.is_some() { lane_reach } else { self.once(lane_reach, lane_access, lanes, row_tiles) };
         let panels_first = row_reach == Reach::InPlace
             && lane_reach != Reach::Block
             && row_tile.min(rows) * k * size_of::<T>() as u64 <= ROWS_KEPT;
-        let near = lanes * k * size_of::<T>() as u64 <= NEAR;
-        let turned = Some(usize::from(near)).filter(|&i| {
-            rows <= self.micro.turned[i].len() as u64
-                && matches!(self.access()[1], Access::Strided { k: 1, .. })
-        });
         let form = TileForm {
             turned,
             rows: row_tile as usize,
@@ -141,7 +146,9 @@ impl<T: Element> Cut<'_, T> {
             lane_reach,
             panels_first,
         };
-        let bring = self.bring(form, rows * k * lane_tiles, lanes * k * row_tiles);
+        let times = |reach: Reach, tiles: u64| if reach == Reach::Whole { 1 } else { tiles };
+        let [row_times, lane_times] = [times(row_reach, lane_tiles), times(lane_reach, row_tiles)];
+        let bring = self.bring(form, rows * k * row_times, lanes * k * lane_times);
         let turn = if self.swapped != p.out_along_m { self.costs.transpose * (m * n) as f64 } else { 0.0 };
         let est = (multiply + p.batch as f64 * (bring + turn)).max(1.0);
         Blocking { swapped: self.swapped, form, tiles: [row_tiles, lane_tiles], est_ns: est as u64 }
@@ -188,6 +195,27 @@ impl<T: Element> Cut<'_, T> {
             Access::Strided { own: 1, k } if groups >= OFTEN && self.scattered(k) => Reach::Block,
             Access::Strided { own: 1, .. } => Reach::InPlace,
             _ => Reach::Panel,
+        }
+    }
+
+    /// Which micro-kernels transpose lanes on the way, if any do.
+    fn turned(&self, rows: u64, lanes: u64) -> Option<usize> {
+        let near = lanes * self.problem.extents[2] * size_of::<T>() as u64 <= NEAR;
+        let along_k = matches!(self.access()[1], Access::Strided { k: 1, .. });
+        Some(usize::from(near)).filter(|&i| along_k && rows <= self.micro.turned[i].len() as u64)
+    }
+
+    /// Whether what each of so many tiles would pack is packed once, by a phase of its own.
+    fn once(&self, reach: Reach, access: Access, own: u64, tiles: u64) -> Reach {
+        let p = self.problem;
+        let elements = p.batch * own * p.extents[2];
+        let saved = self.costs.fetch * (elements * (tiles - 1)) as f64;
+        let memory = matches!(access, Access::Strided { .. });
+        let fits = elements * size_of::<T>() as u64 <= MOST_PACKED;
+        if reach != Reach::InPlace && memory && fits && saved >= PHASES * p.grain_ns as f64 {
+            Reach::Whole
+        } else {
+            reach
         }
     }
 

@@ -21,6 +21,8 @@ pub struct Costs {
     pub copy: f64,
     pub gather: f64,
     pub code: f64,
+    /// What packing an element takes besides: tiles read short runs far apart, for which they wait.
+    pub fetch: f64,
 }
 
 impl Costs {
@@ -39,6 +41,7 @@ impl Costs {
             copy: built_in.copy * pace,
             gather: built_in.gather * pace,
             code: built_in.code * pace,
+            fetch: built_in.fetch * pace,
             vectors: built_in.vectors,
         }
     }
@@ -53,6 +56,7 @@ impl Costs {
             copy: 0.04,
             gather: 0.6,
             code: 0.35,
+            fetch: 0.3,
         };
         match level {
             // Two of 32 GHz make 165 Gflop/s of either, as wider vectors slow the clock.

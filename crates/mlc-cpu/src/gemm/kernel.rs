@@ -14,7 +14,9 @@ use super::blocking::{Access, Blocking, Problem};
 use super::cost::Costs;
 use super::lanes::Element;
 use super::operand::{self, PieceView, View, Which};
+use super::prepack::Prepack;
 use super::run::Run;
+use super::tile::Reach;
 use super::{epilogue, with_type};
 use crate::features::{CpuFeatures, Level};
 use crate::jit::Unit;
@@ -32,6 +34,10 @@ pub struct Parts {
     pub(super) sides: [Side; 2],
     pub(super) out: Out,
     pub(super) blocking: Blocking,
+    /// What is packed before the tiles: left, right.
+    pub(super) prepack: [Option<Prepack>; 2],
+    /// Estimated time of that on one thread.
+    prepack_ns: u64,
     pub(super) layout: Layout,
     pub(super) args: usize,
     pub(super) faults: bool,
@@ -113,6 +119,8 @@ pub fn parts(kernel: &Kernel, c: &Contraction, level: Level, table: &schedule::C
     };
     let costs = Costs::of(level, table.multiply);
     let blocking = with_type!(c.acc, T => problem.blocking(&T::micro(level), &costs));
+    let prepack = prepack(&problem, &blocking, c.acc, level);
+    let packed: usize = prepack.iter().flatten().map(Prepack::elements).sum();
     let mut units = Vec::new();
     let width = |which: Which| {
         let is_rows = (which == Which::Rhs) == blocking.swapped;
@@ -146,6 +154,8 @@ pub fn parts(kernel: &Kernel, c: &Contraction, level: Level, table: &schedule::C
         sides,
         out,
         blocking,
+        prepack,
+        prepack_ns: (costs.fetch * packed as f64) as u64,
         layout: Layout::default(),
         args: kernel.args.len(),
         faults: !kernel.fault_sites().is_empty(),
@@ -153,6 +163,23 @@ pub fn parts(kernel: &Kernel, c: &Contraction, level: Level, table: &schedule::C
     };
     parts.layout = parts.layout_for(level);
     parts
+}
+
+/// The operands that are packed before the tiles, one after another in the shared memory.
+fn prepack(problem: &Problem, blocking: &Blocking, acc: DType, level: Level) -> [Option<Prepack>; 2] {
+    let mut at = 0;
+    [0, 1].map(|side| {
+        let lanes = (side == 0) == blocking.swapped;
+        let form = &blocking.form;
+        let reach = if lanes { form.lane_reach } else { form.row_reach };
+        let [batch, own, k] = [problem.batch, problem.extents[side], problem.extents[2]].map(|n| n as usize);
+        let packed = with_type!(acc, T => Prepack::new(&form.shape(&T::micro(level)), lanes, own, batch, k));
+        (reach == Reach::Whole).then(|| {
+            let offset = at;
+            at += (packed.elements() * acc.size()).next_multiple_of(64);
+            packed.at(offset)
+        })
+    })
 }
 
 impl fmt::Display for Parts {
@@ -163,13 +190,20 @@ impl fmt::Display for Parts {
 
 impl Parts {
     pub fn scratch(&self) -> ScratchNeed {
-        ScratchNeed { shared: 0, own: self.layout.total as u64 }
+        let bytes = |p: &Prepack| (p.elements() * self.acc.size()).next_multiple_of(64) as u64;
+        let shared = self.prepack.iter().flatten().map(bytes).sum();
+        ScratchNeed { shared, own: self.layout.total as u64 }
     }
 
-    /// One phase: its chunks are the tiles of all products.
-    pub fn phases(&self) -> [Phase; 1] {
+    /// The chunks of the last phase are the tiles of all products; a phase before it packs what they share.
+    pub fn phases(&self) -> Vec<Phase> {
         let tiles = self.batch.iter().chain(&self.blocking.tiles).product();
-        [Phase { chunks: tiles, est_ns: self.blocking.est_ns }]
+        let tiles = Phase { chunks: tiles, est_ns: self.blocking.est_ns.saturating_sub(self.prepack_ns) };
+        let units: usize = self.prepack.iter().flatten().map(Prepack::units).sum();
+        if units == 0 {
+            return vec![tiles];
+        }
+        vec![Phase { chunks: units as u64, est_ns: self.prepack_ns }, tiles]
     }
 
     fn layout_for(&self, level: Level) -> Layout {
@@ -213,7 +247,7 @@ pub struct ContractKernel {
     parts: Parts,
     functions: Vec<Function>,
     cpu: CpuFeatures,
-    phases: [Phase; 1],
+    phases: Vec<Phase>,
 }
 
 impl ContractKernel {
@@ -233,12 +267,16 @@ impl HostKernel for ContractKernel {
         self.parts.scratch()
     }
 
-    unsafe fn run(&self, _: usize, chunks: Range<u64>, args: *const *mut u8, memory: Workspace) {
+    unsafe fn run(&self, phase: usize, chunks: Range<u64>, args: *const *mut u8, memory: Workspace) {
         with_type!(self.parts.acc, T => {
             // SAFETY: the caller's promise; the element type is the dtype's.
             unsafe {
                 let run = Run::<T>::new(&self.parts, &self.functions, self.cpu, args, memory);
-                chunks.for_each(|chunk| run.tile(chunk));
+                if phase + 1 < self.phases.len() {
+                    chunks.for_each(|unit| run.pack(unit as usize));
+                } else {
+                    chunks.for_each(|chunk| run.tile(chunk));
+                }
             }
         });
     }

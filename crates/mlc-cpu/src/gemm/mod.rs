@@ -6,6 +6,7 @@
 //! | `operand`, `epilogue` | where elements come from and go: strided memory, or generated code over boxes |
 //! | `blocking`, `cost` | cuts a shape into tiles |
 //! | `kernel`, `run` | a contraction as a kernel; its chunks |
+//! | `prepack` | a phase before them: operands that many tiles read |
 //! | `tile` | one tile: panels, chunks of k |
 //! | `micro`, `lanes`, `x86` | the innermost loops |
 //! | `boxes` | ranges of positions as boxes |
@@ -18,6 +19,7 @@ mod kernel;
 mod lanes;
 mod micro;
 mod operand;
+mod prepack;
 mod run;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,8 @@ use super::kernel::{Out, Parts, Side};
 use super::lanes::Element;
 use super::micro::Micro;
 use super::operand::View;
-use super::tile::{CHUNK, Fill, Pieces, Source, Tile};
+use super::prepack::Prepack;
+use super::tile::{CHUNK, Fill, Groups, Packed, Pieces, Source, Tile, pack_lanes, pack_rows};
 use super::{Matrix, MatrixMut};
 use crate::features::CpuFeatures;
 use crate::kernel::call;
@@ -24,6 +25,8 @@ pub struct Run<'k, T: Element> {
     args: *const *mut u8,
     /// The thread's working memory, as the parts' layout divides it.
     own: *mut u8,
+    /// What is packed before the tiles.
+    shared: *mut u8,
 }
 
 /// What one chunk computes.
@@ -55,7 +58,44 @@ impl<'k, T: Element> Run<'k, T> {
                 }
             }
         }
-        Run { parts, functions, cpu, micro: T::micro(cpu.level), args, own }
+        Run { parts, functions, cpu, micro: T::micro(cpu.level), args, own, shared: memory.shared }
+    }
+
+    /// Packs a unit of an operand that tiles share.
+    ///
+    /// # Safety
+    /// As [`mlc_runtime::exec::HostKernel::run`].
+    pub unsafe fn pack(&self, unit: usize) {
+        let mut unit = unit;
+        for (side, packed) in self.parts.prepack.iter().enumerate() {
+            let Some(packed) = packed else { continue };
+            if unit >= packed.units() {
+                unit -= packed.units();
+                continue;
+            }
+            let u = packed.unit(unit);
+            let shape = self.parts.blocking.form.shape(&self.micro);
+            // SAFETY: bounds are the verifier's L6 and L9; the shared memory has room for both operands.
+            unsafe {
+                let Side::Plain { arg, view } = &self.parts.sides[side] else { return };
+                let m = self.matrix(arg.ix(), view, u.batch as u64);
+                let from = Matrix { base: m.at(u.own[0], u.k[0]).cast_const(), row: m.row, col: m.col };
+                let to = self.packed(packed, packed.place(&u));
+                if packed.lanes {
+                    let to = Groups { to, width: shape.lanes, apart: u.k[1] };
+                    pack_lanes(from, u.own[1], u.k[1], to, &self.micro, shape.copies[0]);
+                } else {
+                    let to = Groups { to, width: shape.rows(), apart: u.k[1] };
+                    pack_rows(from, u.own[1], u.k[1], to, shape.copies[1]);
+                }
+            }
+            return;
+        }
+    }
+
+    /// An element of a packed operand.
+    fn packed(&self, packed: &Prepack, at: usize) -> *mut T {
+        self.shared.wrapping_add(packed.offset()).cast::<T>().wrapping_add(at)
     }
 
     /// Computes a tile and brings it to where it belongs.
@@ -121,6 +161,11 @@ impl<'k, T: Element> Run<'k, T> {
         let first = if side == 0 { place.m.start } else { place.n.start };
         match (&self.parts.sides[side], code) {
             (Side::Plain { arg, view }, _) => {
+                if let Some(packed) = &self.parts.prepack[side] {
+                    let base = self.packed(packed, packed.of(place.batch as usize)).cast_const();
+                    let (padded, first, along_k) = (packed.padded, first as usize, view.row != 1);
+                    return Source::Packed(Packed { base, padded, first, along_k });
+                }
                 // SAFETY: the caller's promise.
                 let m = unsafe { self.matrix(arg.ix(), view, place.batch) };
                 Source::Memory(Matrix { base: m.at(first as usize, 0), row: m.row, col: m.col })

@@ -22,7 +22,7 @@ use super::{Matrix, MatrixMut};
 pub const CHUNK: usize = KC as usize;
 
 /// How many steps of k are summed before the sum is added to the outputs.
-fn steps() -> usize {
+pub fn steps() -> usize {
     if on(Mutation::ShortSums) { CHUNK - 1 } else { CHUNK }
 }
 
@@ -31,7 +31,28 @@ fn steps() -> usize {
 pub enum Source<'a, T> {
     Memory(Matrix<T>),
     Pieces(Pieces<'a, T>),
+    Packed(Packed<T>),
     Code(&'a dyn Fill<T>),
+}
+
+/// An operand that was packed as a whole: see [`super::prepack`].
+#[derive(Debug, Clone, Copy)]
+pub struct Packed<T> {
+    /// The product's first element.
+    pub base: *const T,
+    /// Rows or lanes of the product, with those that fill the last group.
+    pub padded: usize,
+    /// The tile's first.
+    pub first: usize,
+    /// Rows only: contiguous along k, not across.
+    pub along_k: bool,
+}
+
+impl<T> Packed<T> {
+    /// The group from row or lane `i` of the tile, of the chunk of `kc` steps from `p`.
+    fn at(&self, i: usize, p: usize, kc: usize) -> *const T {
+        self.base.wrapping_add(p * self.padded + (self.first + i) * kc)
+    }
 }
 
 /// Code that evaluates elements of an operand.
@@ -124,6 +145,8 @@ pub enum Reach {
     Panel,
     /// The tile's share of a chunk is packed at once.
     Block,
+    /// All of it was packed before the first tile.
+    Whole,
 }
 
 /// The order of a tile's loops and the reach of its operands. No result shows it.
@@ -320,17 +343,27 @@ impl<T: Element> Tile<'_, T> {
                 let (step, stride) = if along_k { (m.row, m.row) } else { (1, m.col) };
                 return Rows { base: m.at(0, p), step, stride, along_k };
             }
+            if let Source::Packed(packed) = self.rows {
+                let along_k = packed.along_k;
+                let stride = if along_k { kc } else { group };
+                let base = packed.at(0, p, kc);
+                return Rows { base, step: kc as isize, stride: stride as isize, along_k };
+            }
             let along_k = match self.rows {
                 Source::Memory(m) => m.row != 1,
                 Source::Pieces(pieces) => pieces.axes.along_k(),
                 Source::Code(code) => code.along_k(),
+                Source::Packed(packed) => packed.along_k,
             };
             match self.rows {
-                Source::Memory(m) if along_k => copy_along_k(m.shifted(0, p), count, kc, to),
-                Source::Memory(m) => copy_groups(m.shifted(0, p), count, kc, to, group, copies[1]),
+                Source::Memory(m) => {
+                    let to = Groups { to, width: group, apart: CHUNK };
+                    pack_rows(m.shifted(0, p), count, kc, to, copies[1]);
+                }
+                Source::Packed(_) => {}
                 Source::Pieces(pieces) if along_k => {
                     pieces.each([0, count], [p, kc], |m, [i, q], [count, kc]| {
-                        copy_along_k(m, count, kc, to.add(i * CHUNK + q));
+                        copy_along_k(m, count, kc, to.add(i * CHUNK + q), CHUNK);
                     });
                 }
                 Source::Pieces(pieces) => {
@@ -357,14 +390,11 @@ impl<T: Element> Tile<'_, T> {
     unsafe fn pack_lanes(&self, p: usize, kc: usize) {
         let Source::Memory(m) = self.lanes else { return };
         let Shape { lanes: width, copies, .. } = self.form.shape(self.micro);
-        let full = self.extents[1] / width * width;
         // SAFETY: the block has room for the form's lanes by a chunk.
         unsafe {
             let to = self.room.add(self.form.room(self.micro).lanes);
-            copy_groups(m.shifted(0, p), full, kc, to, width, copies[0]);
-            if full < self.extents[1] {
-                self.pack_panel(full, self.extents[1] - full, p, kc, to.add(full * CHUNK));
-            }
+            let to = Groups { to, width, apart: CHUNK };
+            pack_lanes(m.shifted(0, p), self.extents[1], kc, to, self.micro, copies[0]);
         }
     }
 
@@ -377,6 +407,9 @@ impl<T: Element> Tile<'_, T> {
             match (self.form.lane_reach, self.lanes) {
                 (Reach::InPlace, Source::Memory(m)) if count == width => {
                     return Panel { base: m.at(j, p), stride: m.col };
+                }
+                (_, Source::Packed(packed)) => {
+                    return Panel { base: packed.at(j, p, kc), stride: width as isize };
                 }
                 (Reach::Block, _) => return Panel { base: to.add(j * CHUNK), stride: width as isize },
                 _ => self.pack_panel(j, count, p, kc, to),
@@ -396,10 +429,8 @@ impl<T: Element> Tile<'_, T> {
                 }
             }
             match self.lanes {
-                Source::Memory(m) if m.col == 1 => {
-                    (self.micro.transpose)(m.at(j, p), m.row, count, kc, to, width);
-                }
-                Source::Memory(m) => copy_across(m.shifted(j, p), count, kc, to, width),
+                Source::Memory(m) => pack_panel(self.micro, m.shifted(j, p), count, kc, to, width),
+                Source::Packed(_) => {}
                 Source::Pieces(pieces) => pieces.each([j, count], [p, kc], |m, [i, q], [count, kc]| {
                     let to = to.add(q * width + i);
                     if m.col == 1 {
@@ -419,15 +450,88 @@ impl<T: Element> Tile<'_, T> {
     }
 }
 
-/// Copies `rows` x `kc` elements to rows a chunk apart.
+/// Where groups go: rows along k so many elements apart, or groups of `width` rows or lanes, `width * apart` from one to
+/// the next.
+#[derive(Clone, Copy)]
+pub struct Groups<T> {
+    pub to: *mut T,
+    pub width: usize,
+    pub apart: usize,
+}
+
+/// Packs rows: along k where they do not lie contiguous across.
+///
+/// # Safety
+/// `from` has the elements, `to` the room; the machine has the instruction set of `copy`.
+pub unsafe fn pack_rows<T: Copy>(from: Matrix<T>, rows: usize, kc: usize, to: Groups<T>, copy: CopyFn<T>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if from.row == 1 {
+            copy_groups(from, rows, kc, to, copy);
+        } else {
+            copy_along_k(from, rows, kc, to.to, to.apart);
+        }
+    }
+}
+
+/// Packs lanes to panels; missing ones of the last are zeros.
+///
+/// # Safety
+/// `from` has the elements, `to` the room; the machine has the instruction set of `micro`.
+pub unsafe fn pack_lanes<T: Element>(
+    from: Matrix<T>,
+    lanes: usize,
+    kc: usize,
+    to: Groups<T>,
+    micro: &Micro<T>,
+    copy: CopyFn<T>,
+) {
+    let Groups { to, width, apart } = to;
+    let full = if from.row == 1 { lanes / width * width } else { 0 };
+    // SAFETY: the caller's promise.
+    unsafe {
+        copy(from.base, from.col, full / width, kc, to, width * apart);
+        for j in (full..lanes).step_by(width) {
+            let (count, to) = (width.min(lanes - j), to.add(j * apart));
+            if count < width {
+                (0..width * kc).for_each(|i| *to.add(i) = T::ZERO);
+            }
+            pack_panel(micro, from.shifted(j, 0), count, kc, to, width);
+        }
+    }
+}
+
+/// Packs up to `width` lanes.
+///
+/// # Safety
+/// As [`pack_lanes`].
+unsafe fn pack_panel<T: Element>(
+    micro: &Micro<T>,
+    m: Matrix<T>,
+    count: usize,
+    kc: usize,
+    to: *mut T,
+    width: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if m.col == 1 {
+            (micro.transpose)(m.base, m.row, count, kc, to, width);
+        } else {
+            copy_across(m, count, kc, to, width);
+        }
+    }
+}
+
+/// Copies `rows` x `kc` elements to rows so many elements apart.
 ///
 /// # Safety
 /// `from` has the elements, `to` the room.
-unsafe fn copy_along_k<T: Copy>(from: Matrix<T>, rows: usize, kc: usize, to: *mut T) {
+unsafe fn copy_along_k<T: Copy>(from: Matrix<T>, rows: usize, kc: usize, to: *mut T, apart: usize) {
     for r in 0..rows {
         // SAFETY: the caller's promise.
         unsafe {
-            let to = to.add(r * CHUNK);
+            let to = to.add(r * apart);
             if from.col == 1 {
                 std::ptr::copy_nonoverlapping(from.at(r, 0), to, kc);
             } else {
@@ -455,24 +559,17 @@ unsafe fn copy_across<T: Copy>(from: Matrix<T>, rows: usize, kc: usize, to: *mut
     }
 }
 
-/// Copies `rows` x `kc` elements, contiguous across rows, to groups of `width` rows a chunk apart, each with its columns
-/// `width` apart. `copy` does so for whole groups.
+/// Copies `rows` x `kc` elements, contiguous across rows, to groups. `copy` does so for whole groups.
 ///
 /// # Safety
-/// `from` has the elements, `to` the room.
-unsafe fn copy_groups<T: Copy>(
-    from: Matrix<T>,
-    rows: usize,
-    kc: usize,
-    to: *mut T,
-    width: usize,
-    copy: CopyFn<T>,
-) {
+/// `from` has the elements, `to` the room; the machine has the instruction set of `copy`.
+unsafe fn copy_groups<T: Copy>(from: Matrix<T>, rows: usize, kc: usize, to: Groups<T>, copy: CopyFn<T>) {
+    let Groups { to, width, apart } = to;
     let full = rows / width * width;
     // SAFETY: the caller's promise.
     unsafe {
-        copy(from.base, from.col, full / width, kc, to, width * CHUNK);
-        copy_across(from.shifted(full, 0), rows - full, kc, to.add(full * CHUNK), width);
+        copy(from.base, from.col, full / width, kc, to, width * apart);
+        copy_across(from.shifted(full, 0), rows - full, kc, to.add(full * apart), width);
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `blocking`, `cost` | cuts a shape into tiles |
 //! | `kernel`, `run` | a contraction as a kernel; its chunks |
 //! | `prepack` | a phase before them: operands that many tiles read |
+//! | `pack` | copies of operands for micro-kernels |
 //! | `tile` | one tile: panels, chunks of k |
 //! | `micro`, `lanes`, `x86` | the innermost loops |
 //! | `boxes` | ranges of positions as boxes |
@@ -19,6 +20,7 @@ mod kernel;
 mod lanes;
 mod micro;
 mod operand;
+mod pack;
 mod prepack;
 mod run;
 #[cfg(test)]

@@ -4,7 +4,10 @@
 //! worth of rows, or a panel of lanes, of all steps of the chunk. What is packed and by which unit of the phase never
 //! shows in a result.
 
-use super::micro::Shape;
+use super::Matrix;
+use super::lanes::Element;
+use super::micro::{Micro, Shape};
+use super::pack::{Groups, pack_lanes, pack_rows};
 use super::tile::steps;
 
 /// How one operand is packed.
@@ -79,9 +82,30 @@ impl Prepack {
         }
     }
 
-    /// Where a unit's elements go.
-    pub fn place(&self, u: &Unit) -> usize {
-        self.of(u.batch) + u.k[0] * self.padded + u.own[0] * u.k[1]
+    /// Packs a unit of `product`, the unit's product of the batch, of which `shape` is the tiles'.
+    ///
+    /// # Safety
+    /// The machine has the micro-kernels' instruction set; the product has the unit's elements; `to` has room for all
+    /// that is packed.
+    pub unsafe fn pack<T: Element>(
+        &self,
+        u: &Unit,
+        product: Matrix<T>,
+        to: *mut T,
+        (micro, shape): (&Micro<T>, &Shape<T>),
+    ) {
+        let (from, kc) = (product.shifted(u.own[0], u.k[0]), u.k[1]);
+        // SAFETY: the place is the unit's own, in what is packed; the caller's promise for the rest.
+        unsafe {
+            let to = to.add(self.of(u.batch) + u.k[0] * self.padded + u.own[0] * kc);
+            if self.lanes {
+                let to = Groups { to, width: shape.lanes, apart: kc };
+                pack_lanes(from, u.own[1], kc, to, micro, shape.copies[0]);
+            } else {
+                let to = Groups { to, width: shape.rows(), apart: kc };
+                pack_rows(from, u.own[1], kc, to, shape.copies[1]);
+            }
+        }
     }
 
     /// Where a product's elements begin.

@@ -10,7 +10,7 @@ use super::lanes::Element;
 use super::micro::Micro;
 use super::operand::View;
 use super::prepack::Prepack;
-use super::tile::{CHUNK, Fill, Groups, Packed, Pieces, Source, Tile, pack_lanes, pack_rows};
+use super::tile::{CHUNK, Fill, Packed, Pieces, Source, Tile};
 use super::{Matrix, MatrixMut};
 use crate::features::CpuFeatures;
 use crate::kernel::call;
@@ -73,21 +73,13 @@ impl<'k, T: Element> Run<'k, T> {
                 unit -= packed.units();
                 continue;
             }
-            let u = packed.unit(unit);
-            let shape = self.parts.blocking.form.shape(&self.micro);
+            let (u, shape) = (packed.unit(unit), self.parts.blocking.form.shape(&self.micro));
+            let Side::Plain { arg, view } = &self.parts.sides[side] else { return };
             // SAFETY: bounds are the verifier's L6 and L9; the shared memory has room for both operands.
             unsafe {
-                let Side::Plain { arg, view } = &self.parts.sides[side] else { return };
-                let m = self.matrix(arg.ix(), view, u.batch as u64);
-                let from = Matrix { base: m.at(u.own[0], u.k[0]).cast_const(), row: m.row, col: m.col };
-                let to = self.packed(packed, packed.place(&u));
-                if packed.lanes {
-                    let to = Groups { to, width: shape.lanes, apart: u.k[1] };
-                    pack_lanes(from, u.own[1], u.k[1], to, &self.micro, shape.copies[0]);
-                } else {
-                    let to = Groups { to, width: shape.rows(), apart: u.k[1] };
-                    pack_rows(from, u.own[1], u.k[1], to, shape.copies[1]);
-                }
+                let MatrixMut { base, row, col } = self.matrix(arg.ix(), view, u.batch as u64);
+                let to = self.packed(packed, 0);
+                packed.pack(&u, Matrix { base, row, col }, to, (&self.micro, &shape));
             }
             return;
         }

@@ -2,8 +2,9 @@
 //! on a model of 16 lanes in plain code, so that the wide tiles are tested on machines without them.
 
 use super::lanes::{Array, Element};
-use super::micro::{Micro, shape, transpose};
-use super::tile::{CHUNK, Fill, PieceAxes, PieceAxis, Pieces, Reach, Source, Tile, TileForm};
+use super::micro::{Micro, Shape, shape, transpose};
+use super::prepack::Prepack;
+use super::tile::{CHUNK, Fill, Packed, PieceAxes, PieceAxis, Pieces, Reach, Source, Tile, TileForm};
 use super::{Matrix, MatrixMut};
 use crate::features::CpuFeatures;
 use crate::tests::{Rng, thinned};
@@ -13,8 +14,8 @@ const SIZES: [usize; 12] = [1, 2, 5, 6, 7, 15, 16, 17, 255, 256, 257, 513];
 /// AVX-512's tiles in plain code.
 fn sixteen_lanes() -> Micro<f32> {
     Micro {
-        tall: shape!(Array<f32, 16>, 2, [1 2 3 4 5 6 7 8 9 10 11 12]),
-        wide: shape!(Array<f32, 16>, 4, [1 2 3 4 5 6]),
+        tall: shape!(Array<f32, 16>, 4, [1 2 3 4 5 6]),
+        wide: shape!(Array<f32, 16>, 8, [1 2 3]),
         turned: [&[], &[]],
         transpose: transpose::<f32>,
     }
@@ -99,6 +100,38 @@ impl<T> Laid<T> {
     }
 }
 
+/// An operand that was packed as a whole.
+struct WholePacked<T> {
+    memory: Vec<T>,
+    padded: usize,
+    along_k: bool,
+}
+
+impl<T> WholePacked<T> {
+    fn source(&self) -> Source<'_, T> {
+        let (base, padded, along_k) = (self.memory.as_ptr(), self.padded, self.along_k);
+        Source::Packed(Packed { base, padded, first: 0, along_k })
+    }
+}
+
+/// Packs what is laid out as a matrix of [own, k], its units backwards.
+fn packed<T: Element>(
+    laid: Option<&Laid<T>>,
+    (micro, shape): (&Micro<T>, &Shape<T>),
+    lanes: bool,
+    own: usize,
+    k: usize,
+) -> WholePacked<T> {
+    let Some(Source::Memory(matrix)) = laid.map(Laid::source) else { panic!("no matrix") };
+    let prepack = Prepack::new(shape, lanes, own, 1, k);
+    let mut memory = vec![T::ZERO; prepack.elements()];
+    for i in (0..prepack.units()).rev() {
+        // SAFETY: the matrix has own x k elements, the memory all that is packed.
+        unsafe { prepack.pack(&prepack.unit(i), matrix, memory.as_mut_ptr(), (micro, shape)) };
+    }
+    WholePacked { memory, padded: prepack.padded, along_k: matrix.row != 1 }
+}
+
 /// Rows and columns as runs of five with gaps between them.
 fn runs<T: Element>(along_k: bool, from: &[T], rows: usize, k: usize) -> Laid<T> {
     const RUN: usize = 5;
@@ -173,11 +206,13 @@ fn check<T: Element>(
                     continue;
                 }
                 let row_reaches: &[Reach] = match rows {
-                    Some(Lie::AlongK | Lie::Across) => &[Reach::InPlace, Reach::Block],
+                    Some(Lie::AlongK | Lie::Across) => &[Reach::InPlace, Reach::Block, Reach::Whole],
+                    Some(Lie::Apart) => &[Reach::Block, Reach::Whole],
                     _ => &[Reach::Block],
                 };
                 let lane_reaches: &[Reach] = match lanes {
-                    Some(Lie::Across) => &[Reach::InPlace, Reach::Panel, Reach::Block],
+                    Some(Lie::Across) => &[Reach::InPlace, Reach::Panel, Reach::Block, Reach::Whole],
+                    Some(Lie::AlongK | Lie::Apart) if turned.is_none() => &[Reach::Panel, Reach::Whole],
                     _ => &[Reach::Panel],
                 };
                 for &row_reach in row_reaches {
@@ -187,6 +222,10 @@ fn check<T: Element>(
                         let lane_code = Copying { from: &b, k, along_k, width: shape.lanes };
                         let row_memory = rows.map(|lie| lay(lie, &a, m, k));
                         let lane_memory = lanes.map(|lie| lay(lie, &b, n, k));
+                        let row_packed = (row_reach == Reach::Whole)
+                            .then(|| packed(row_memory.as_ref(), (micro, &shape), false, m, k));
+                        let lane_packed = (lane_reach == Reach::Whole)
+                            .then(|| packed(lane_memory.as_ref(), (micro, &shape), true, n, k));
                         let blocks = row_reach == Reach::Block || lane_reach == Reach::Block;
                         for (padded, panels_first) in [(false, false), (true, !blocks)] {
                             let form = TileForm {
@@ -205,8 +244,16 @@ fn check<T: Element>(
                                 form: &form,
                                 micro,
                                 extents,
-                                rows: row_memory.as_ref().map_or(Source::Code(&row_code), Laid::source),
-                                lanes: lane_memory.as_ref().map_or(Source::Code(&lane_code), Laid::source),
+                                rows: match (&row_packed, &row_memory) {
+                                    (Some(packed), _) => packed.source(),
+                                    (_, Some(laid)) => laid.source(),
+                                    _ => Source::Code(&row_code),
+                                },
+                                lanes: match (&lane_packed, &lane_memory) {
+                                    (Some(packed), _) => packed.source(),
+                                    (_, Some(laid)) => laid.source(),
+                                    _ => Source::Code(&lane_code),
+                                },
                                 out: MatrixMut { base: out.as_mut_ptr(), row: width as isize, col: 1 },
                                 padded,
                                 room: room.as_mut_ptr(),

@@ -6,6 +6,8 @@ use mlc_ir::loops::{
     LoopBody, Mode, Operand, Prim, Prov, Rounding,
 };
 
+use crate::features::CpuFeatures;
+
 use super::{A0, A1, A2, Rng, check, fill, read, write};
 
 struct Spec {
@@ -98,6 +100,20 @@ fn bits_are_the_interpreters() {
             }
         }
     }
+}
+
+/// What many tiles read is packed by a phase of its own; what one tile reads is not, nor what is soon packed again.
+#[test]
+fn operands_of_many_tiles_are_packed_before() {
+    let phases = |m, n, k| {
+        let spec = Spec { m, n, k, batch: 1, dtype: DType::F32, transposed: true, rich: false };
+        let code = super::compile(&contraction(&spec), CpuFeatures::detect()).unwrap();
+        (code.phases().len(), code.scratch().shared)
+    };
+    assert_eq!(phases(64, 10, 128), (1, 0));
+    let (two, bytes) = phases(2048, 2048, 512);
+    // Both operands, and what fills their last groups.
+    assert!(two == 2 && (8 << 20..9 << 20).contains(&bytes), "{two} phases, {bytes} bytes");
 }
 
 /// Operands and epilogues beyond those of [`Spec`].

@@ -108,6 +108,23 @@ fn small_batches_give_the_update_of_the_large_one() {
 }
 
 #[test]
+fn a_binding_of_parameters_is_what_they_are_for_each_loss() {
+    let step = |changes: &[(&str, &str)]| {
+        let (session, steps) = trained(&program("losses_binding", changes), &Default::default());
+        (states(&session, |_| true), steps)
+    };
+    let written_out = [
+        ("    scaled    = model.fc.weight * 3\n", ""),
+        ("transpose(scaled)", "transpose(model.fc.weight * 3)"),
+        ("mean(scaled", "mean((model.fc.weight * 3)"),
+    ];
+    let ((bound, bound_steps), (plain, plain_steps)) = (step(&[]), step(&written_out));
+    assert_eq!(bound, plain);
+    let values = |steps: &[StepReport]| steps.iter().map(reported).collect::<Vec<_>>();
+    assert_eq!(values(&bound_steps), values(&plain_steps));
+}
+
+#[test]
 fn what_the_cases_would_show() {
     // Neither every, nor clipping, nor the order of the losses is beyond the tolerance by chance.
     let changes: [(&str, &[(&str, &str)]); 4] = [

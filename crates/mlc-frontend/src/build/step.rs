@@ -139,9 +139,14 @@ impl<'a> Interp<'a> {
         };
         let several = losses.len() > 1;
         let mut failed = false;
-        for (k, &l) in losses.iter().enumerate() {
-            if !purpose.runs(k) {
-                continue;
+        // What bindings are before any update.
+        let mut start = None;
+        let running = losses.iter().enumerate().filter(|l| purpose.runs(l.0));
+        for (nth, (k, &l)) in running.enumerate() {
+            if nth > 0 {
+                // They may be computed from what the loss before has updated.
+                let bindings = std::mem::take(&mut self.g.lazy);
+                start.get_or_insert(bindings);
             }
             self.settle(l.body.span)?;
             self.start_stream(stream(Some(l)));
@@ -149,6 +154,9 @@ impl<'a> Interp<'a> {
                 failed = true;
                 self.report_fail(f);
             }
+        }
+        if let Some(start) = start {
+            self.g.lazy = start;
         }
         let metrics = if purpose.has_metrics() { self.trains[i].metrics() } else { vec![] };
         for m in metrics {

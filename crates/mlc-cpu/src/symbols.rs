@@ -21,6 +21,8 @@ pub enum Symbol {
     Fold(RedOp),
     /// Combines an array with one value: [`tile::by_value`].
     ByValue(Prim),
+    /// Random bits: [`tile::random`].
+    Random,
     /// Has memory brought into the cache: [`tile::prefetch`].
     Prefetch,
     /// A row of [`LIBRARY`].
@@ -36,7 +38,7 @@ impl Symbol {
         tiles
             .chain(reductions)
             .chain(by_value)
-            .chain([Symbol::Prefetch])
+            .chain([Symbol::Random, Symbol::Prefetch])
             .chain((0..LIBRARY.len()).map(Symbol::Library))
     }
 
@@ -47,6 +49,7 @@ impl Symbol {
             Symbol::Combine(op) => format!("mlc_combine_{}", op.name()),
             Symbol::Fold(op) => format!("mlc_fold_{}", op.name()),
             Symbol::ByValue(prim) => format!("mlc_by_value_{prim}"),
+            Symbol::Random => "mlc_random".to_string(),
             Symbol::Prefetch => "mlc_prefetch".to_string(),
             Symbol::Library(row) => LIBRARY[row].name.to_string(),
         }
@@ -72,6 +75,7 @@ impl Symbol {
             Symbol::Combine(op) => tile::reduction(op, level).map(|(combine, _)| combine as usize),
             Symbol::Fold(op) => tile::reduction(op, level).map(|(_, fold)| fold as usize),
             Symbol::ByValue(prim) => tile::by_value(prim, level).map(|code| code as usize),
+            Symbol::Random => tile::random(level).map(|code| code as usize),
             Symbol::Prefetch => Some(tile::prefetch as *const () as usize),
             Symbol::Library(row) => Some((LIBRARY[row].address)()),
         }

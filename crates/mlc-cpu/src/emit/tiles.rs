@@ -38,6 +38,7 @@ pub const TILE_MIN: u64 = 64;
 pub struct TileCall {
     expr: usize,
     func: Func,
+    /// What is computed into tiles before; none for random bits.
     args: Vec<ExprId>,
     /// Calls whose values this one's operands need come in earlier passes.
     pass: usize,
@@ -137,13 +138,14 @@ impl Emit<'_, '_> {
             pass[i] = e.operands().iter().map(|o| pass[o.ix()]).max().unwrap_or(0);
             let here = reached[i] && self.level[i] == 1 + axis && self.stage[i] as usize <= walk.done;
             let ExprOp::Fn(func, args) = &e.op else { continue };
-            if here
-                && is_small_float(e.dtype)
-                && tile::code(*func, self.cpu.level).is_some()
-                && self.memo[i].is_none()
-                && slots + args.len() <= MAX_SLOTS
-            {
-                slots += args.len();
+            let args = match func {
+                Func::Philox if self.counts_up(args, axis) => &[],
+                _ if is_small_float(e.dtype) && tile::code(*func, self.cpu.level).is_some() => &args[..],
+                _ => continue,
+            };
+            let needed = args.len().max(1);
+            if here && self.memo[i].is_none() && slots + needed <= MAX_SLOTS {
+                slots += needed;
                 calls.push(TileCall { expr: i, func: *func, args: args.to_vec(), pass: pass[i] });
                 pass[i] += 1;
             }
@@ -162,7 +164,7 @@ impl Emit<'_, '_> {
     ) {
         let bytes = 4 * TILE as u32;
         let slots: Vec<Vec<Value>> =
-            calls.iter().map(|c| c.args.iter().map(|_| self.slot(bytes)).collect()).collect();
+            calls.iter().map(|c| (0..c.args.len().max(1)).map(|_| self.slot(bytes)).collect()).collect();
         let sink_slots: Vec<Value> = walk.sinks.iter().map(|_| self.slot(bytes)).collect();
         let any = self.b.ins().icmp(IntCC::SignedLessThan, lo, hi);
         self.only_if(any, |e| {
@@ -237,7 +239,10 @@ impl Emit<'_, '_> {
                     }
                     _ => slots[c][0],
                 };
-                self.call_function(calls[c].func, to, places, count);
+                match calls[c].func {
+                    Func::Philox => self.call_random(&part, calls[c].expr, to, count),
+                    func => self.call_function(func, to, places, count),
+                }
                 part.known.push((calls[c].expr, to));
             }
         }
@@ -425,10 +430,14 @@ impl Emit<'_, '_> {
         let inside = |e: &mut Self, i: Value| {
             e.axes[part.axis] = Some(i);
             for &(expr, at) in part.known.iter().filter(|k| needed[k.0]) {
-                let v = e.take_from_tile(part, at);
-                // Computed in f32; smaller floats round once more.
-                let dtype = e.body.exprs[expr].dtype;
-                let v = e.prim(Prim::Cast, DType::F32, dtype, &[v]);
+                let v = match e.body.exprs[expr].dtype {
+                    DType::U32 => e.take_from_tile(part, at, DType::U32),
+                    dtype => {
+                        // Computed in f32; smaller floats round once more.
+                        let v = e.take_from_tile(part, at, DType::F32);
+                        e.prim(Prim::Cast, DType::F32, dtype, &[v])
+                    }
+                };
                 e.memo[expr] = Some(v);
                 e.trail.push(expr);
             }
@@ -457,13 +466,61 @@ impl Emit<'_, '_> {
         }
     }
 
-    fn take_from_tile(&mut self, part: &Part, tile: Value) -> Val {
+    fn take_from_tile(&mut self, part: &Part, tile: Value, dtype: DType) -> Val {
         let place = self.tile_place(part, tile);
         if self.vec_axis.is_some() {
-            self.load_contiguous(DType::F32, place)
+            self.load_contiguous(dtype, place)
         } else {
-            Val::One(self.load_scalar(DType::F32, place, 0))
+            Val::One(self.load_scalar(dtype, place, 0))
         }
+    }
+
+    /// Whether random bits with these operands have consecutive indices along the axis, and all else is the same.
+    fn counts_up(&self, args: &[ExprId], axis: usize) -> bool {
+        let [seed, index, site, iteration] = args else { return false };
+        let same = |e: &ExprId| self.level[e.ix()] <= axis;
+        tile::random(self.cpu.level).is_some()
+            && [seed, site, iteration].into_iter().all(same)
+            && self.slope(*index, axis) == Some(1)
+    }
+
+    /// By how much an integer expression grows with each step of an axis, if that is a constant that its form shows.
+    fn slope(&self, e: ExprId, axis: usize) -> Option<i64> {
+        if self.level[e.ix()] <= axis {
+            return Some(0);
+        }
+        let constant = |e: ExprId| match &self.body.expr(e).op {
+            ExprOp::Const(lit) => Some(lit.bits as i64),
+            _ => None,
+        };
+        let expr = self.body.expr(e);
+        match &expr.op {
+            ExprOp::AxisValue(a) => Some(i64::from(a.ix() == axis)),
+            ExprOp::Prim(Prim::Add, args) => {
+                self.slope(args[0], axis)?.checked_add(self.slope(args[1], axis)?)
+            }
+            ExprOp::Prim(Prim::Mul, args) => self.slope(args[0], axis)?.checked_mul(constant(args[1])?),
+            ExprOp::Prim(Prim::Cast, args) => {
+                let wide = |d: DType| matches!(d, DType::I64 | DType::U64);
+                let from = self.body.expr(args[0]).dtype;
+                if wide(from) && wide(expr.dtype) { self.slope(args[0], axis) } else { None }
+            }
+            _ => None,
+        }
+    }
+
+    /// The random bits `expr` of the tile.
+    fn call_random(&mut self, part: &Part, expr: usize, to: Value, count: Value) {
+        let ExprOp::Fn(_, args) = &self.body.exprs[expr].op else { return };
+        self.axes[part.axis] = Some(part.start);
+        self.scoped(|e| {
+            let values: Vec<Val> = args.iter().map(|&a| e.value(a)).collect();
+            let [Val::One(seed), Val::One(index), Val::One(site), Val::One(iteration)] = values[..] else {
+                unreachable!("single values: no axis is a vector's between passes")
+            };
+            e.call(Symbol::Random, &[to, count, seed, index, site, iteration], None);
+        });
+        self.axes[part.axis] = None;
     }
 
     /// `to[i] = func(args[i]..)`

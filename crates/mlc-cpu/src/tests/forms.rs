@@ -60,6 +60,37 @@ fn softmax(r: u64, c: u64) -> Kernel {
     ))
 }
 
+/// Dropout: its random bits are counted along the rows, or (`by_column`) down the columns.
+fn dropout(r: u64, c: u64, by_column: bool) -> Kernel {
+    let n = r * c;
+    let (row, col) = if by_column { (1, r) } else { (c, 1) };
+    parse(&format!(
+        "kernel @dropout(read x: f32[{n}], read seed: u64[1], read step: u32[1], write y: f32[{n}]) rows() cols(c0: {r}, c1: {c}) {{
+  !0 = infra %0 \"\" -
+  %0: f32 = load x[{c}*c0 + c1]
+  %1: u64 = load seed[0]
+  %2: u32 = load step[0]
+  %3: i64 = axis c0
+  %4: i64 = const {row}
+  %5: i64 = mul %3, %4
+  %6: i64 = axis c1
+  %7: i64 = const {col}
+  %8: i64 = mul %6, %7
+  %9: i64 = add %5, %8
+  %10: u64 = cast %9
+  %11: u32 = const 3855427792
+  %12: u32 = philox %1, %10, %11, %2
+  %13: u32 = const 2147483648
+  %14: bool = le %13, %12
+  %15: f32 = const 2.0
+  %16: f32 = mul %0, %15
+  %17: f32 = const 0.0
+  %18: f32 = select %14, %16, %17
+  store y[{c}*c0 + c1] = %18
+}}"
+    ))
+}
+
 /// Layer norm, its affine part, and GELU by tanh.
 fn norm_gelu(r: u64, c: u64) -> Kernel {
     let n = r * c;
@@ -197,6 +228,12 @@ fn forms_keep_their_bits() {
         check("exp", &exp(n), &inputs(&exp(n), n));
         check("relu", &relu_ax_b(n), &inputs(&relu_ax_b(n), n));
     }
+    for (r, c) in [(3, 63), (3, 64), (2, 255), (5, 257), (2, 1000), (64, 5)] {
+        for by_column in [false, true] {
+            let k = dropout(r, c, by_column);
+            check(&format!("dropout {r}x{c} {by_column}"), &k, &inputs(&k, c));
+        }
+    }
 }
 
 /// Arguments that no cache is expected to hold, so that the next row is fetched ahead.
@@ -262,6 +299,8 @@ fn times() {
         relu_ax_b(1 << 22),
         softmax(4096, 1000),
         norm_gelu(4096, 1024),
+        dropout(4096, 1000, false),
+        dropout(4096, 1000, true),
         cross_entropy(64, 10),
         cross_entropy(4096, 1000),
         column_sum(64, 128),

@@ -1,4 +1,5 @@
-//! Tile primitives: functions on up to 256 contiguous f32 and reductions of any number, precompiled for each level.
+//! Tile primitives: functions on up to 256 contiguous f32, random bits, and reductions of any number, precompiled for
+//! each level.
 //!
 //! They are the functions' one expansion with [`Arith`](mlc_ir::loops::functions::Arith) on the level's vectors: the
 //! same operations on each element as the interpreter does, so equal to it bit for bit. A last group that is not
@@ -9,7 +10,10 @@ pub mod accuracy;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod random;
 mod two;
+
+pub use random::RandomFn;
 
 use std::mem::MaybeUninit;
 
@@ -72,6 +76,19 @@ pub fn by_value(prim: Prim, level: Level) -> Option<ByValueFn> {
         Level::Avx512 => avx512::by_value(prim),
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => avx2::by_value(prim),
+        Level::Portable => None,
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => None,
+    }
+}
+
+/// The code of random bits, for a level that the machine has. As [`code`], none for the baseline.
+pub fn random(level: Level) -> Option<RandomFn> {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => Some(avx512::random),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => Some(avx2::random),
         Level::Portable => None,
         #[cfg(not(target_arch = "x86_64"))]
         _ => None,
@@ -312,6 +329,21 @@ macro_rules! tile_functions {
 
         $crate::tile::tile_reductions!($lanes, $feature, sum Sum, product Prod, largest Max, smallest Min);
         $crate::tile::tile_by_value!($lanes, $feature, add Add, sub Sub, mul Mul, div Div);
+
+        /// # Safety
+        /// As [`RandomFn`](crate::tile::RandomFn); the machine has the instruction set.
+        #[target_feature(enable = $feature)]
+        pub unsafe extern "C" fn random(
+            dst: *mut u32,
+            n: u64,
+            seed: u64,
+            index: u64,
+            site: u32,
+            iteration: u32,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { crate::tile::random::random($lanes, dst, n, seed, index, site, iteration) }
+        }
     };
 }
 use tile_functions;

@@ -142,7 +142,7 @@ impl<'a> Interp<'a> {
         // What bindings are before any update.
         let mut start = None;
         let running = losses.iter().enumerate().filter(|l| purpose.runs(l.0));
-        for (nth, (k, &l)) in running.enumerate() {
+        for (nth, (_, &l)) in running.enumerate() {
             if nth > 0 {
                 // They may be computed from what the loss before has updated.
                 let bindings = std::mem::take(&mut self.g.lazy);

@@ -54,7 +54,14 @@ fn clamp<A: Arith>(a: &mut A, x: A::F) -> A::F {
 
 #[inline(always)]
 pub fn exp<A: Arith>(a: &mut A, x: A::F) -> A::F {
-    let x = clamp(a, x);
+    // Below this e^x rounds to 0. It is not computed: an operation whose result is too small for a normal number takes
+    // some machines a hundred times as long, and rows of masked attention are half full of e^-inf.
+    let least = a.pick(-104.0, -745.5);
+    let none = a.lt(x, least);
+    let zero = a.num(0.0);
+    let x = a.select(none, zero, x);
+    let most = a.pick(89.0, 710.0);
+    let x = a.at_most(x, most);
     let (k, r, r_lo) = reduce(a, x);
     let p = a.poly(&EXP, r);
     let rr = a.mul(r, r);
@@ -62,7 +69,8 @@ pub fn exp<A: Arith>(a: &mut A, x: A::F) -> A::F {
     let y = a.add(r, q);
     let one = a.num(1.0);
     let y = a.add(one, y);
-    a.scale(y, k)
+    let y = a.scale(y, k);
+    a.select(none, zero, y)
 }
 
 /// e^(hi + lo), for pow.

@@ -118,10 +118,20 @@ fn a_binding_of_parameters_is_what_they_are_for_each_loss() {
         ("transpose(scaled)", "transpose(model.fc.weight * 3)"),
         ("mean(scaled", "mean((model.fc.weight * 3)"),
     ];
-    let ((bound, bound_steps), (plain, plain_steps)) = (step(&[]), step(&written_out));
-    assert_eq!(bound, plain);
+    let of_the_file = [
+        ("    scaled    = model.fc.weight * 3\n", ""),
+        (
+            "train {\n    model     = Net()",
+            "net = Net()\nscaled = net.fc.weight * 3\n\ntrain {\n    model     = net",
+        ),
+    ];
+    let (plain, plain_steps) = step(&written_out);
     let values = |steps: &[StepReport]| steps.iter().map(reported).collect::<Vec<_>>();
-    assert_eq!(values(&bound_steps), values(&plain_steps));
+    for changes in [&[][..], &of_the_file] {
+        let (bound, bound_steps) = step(changes);
+        assert_eq!(bound, plain, "{changes:?}");
+        assert_eq!(values(&bound_steps), values(&plain_steps), "{changes:?}");
+    }
 }
 
 #[test]

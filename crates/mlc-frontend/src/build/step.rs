@@ -145,7 +145,7 @@ impl<'a> Interp<'a> {
         for (nth, (_, &l)) in running.enumerate() {
             if nth > 0 {
                 // They may be computed from what the loss before has updated.
-                let bindings = std::mem::take(&mut self.g.lazy);
+                let bindings = (std::mem::take(&mut self.g.bindings), std::mem::take(&mut self.g.lazy));
                 start.get_or_insert(bindings);
             }
             self.settle(l.body.span)?;
@@ -155,8 +155,8 @@ impl<'a> Interp<'a> {
                 self.report_fail(f);
             }
         }
-        if let Some(start) = start {
-            self.g.lazy = start;
+        if let Some(bindings) = start {
+            (self.g.bindings, self.g.lazy) = bindings;
         }
         let metrics = if purpose.has_metrics() { self.trains[i].metrics() } else { vec![] };
         for m in metrics {

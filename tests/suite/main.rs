@@ -1,6 +1,7 @@
 //! The integration tests of mlc: one binary, whose cases are data.
 
 mod accumulate;
+mod bindings;
 mod bits;
 mod cli;
 mod docs;

@@ -248,6 +248,22 @@ pub fn index_data(index: &Index) -> SmallVec<[ExprId; 2]> {
 }
 
 impl LoopBody {
+    /// Stores in `new` whatever is stored in `written`. False if that is nothing.
+    pub(super) fn store_again(&mut self, written: ArgId, new: ArgId) -> bool {
+        let before = self.stores.len() + self.tails.len();
+        let stores = self.stores.iter().filter(|s| s.arg == written).cloned();
+        let stores: Vec<Store> = stores.map(|s| Store { arg: new, ..s }).collect();
+        let mut tails: Vec<Tail> = self.tails.iter().filter(|t| t.out() == written).cloned().collect();
+        for t in &mut tails {
+            match t {
+                Tail::Col { out, .. } | Tail::RowScalar { out, .. } => *out = new,
+            }
+        }
+        self.stores.extend(stores);
+        self.tails.extend(tails);
+        self.stores.len() + self.tails.len() > before
+    }
+
     pub fn expr(&self, id: ExprId) -> &Expr {
         &self.exprs[id.ix()]
     }

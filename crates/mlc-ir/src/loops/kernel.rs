@@ -217,6 +217,34 @@ impl Kernel {
         }
     }
 
+    /// Lets a loop kernel, or a segment, store what it stores in the argument `written` once more, in a new last
+    /// argument. False if the argument is no such result.
+    pub fn store_again(&mut self, written: ArgId) -> bool {
+        let new = ArgId(self.args.len() as u32);
+        let again = match &mut self.kind {
+            _ if self.args[written.ix()].mode != Mode::Write => false,
+            Kind::Loop(body) => body.store_again(written, new),
+            Kind::Segments(segments) => {
+                let own = segments.iter_mut().find_map(|s| {
+                    let at = s.args.iter().position(|&a| a == written)?;
+                    Some((s, ArgId(at as u32)))
+                });
+                own.is_some_and(|(s, at)| {
+                    s.args.push(new);
+                    s.body.store_again(at, ArgId(s.args.len() as u32 - 1))
+                })
+            }
+            _ => false,
+        };
+        if again {
+            let name =
+                (new.ix()..).map(|n| format!("out{n}")).find(|n| self.args.iter().all(|a| *a.name != **n));
+            let name: Arc<str> = name.unwrap_or_default().into();
+            self.args.push(Arg { name, may_alias: None, ..self.args[written.ix()].clone() });
+        }
+        again
+    }
+
     /// A segment as a loop kernel of its own, without provenance. Its arguments exist.
     pub fn segment(&self, segment: &Segment) -> Kernel {
         let place = |a: ArgId| segment.args.iter().position(|&b| b == a).map(|i| ArgId(i as u32));

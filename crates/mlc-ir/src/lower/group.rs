@@ -18,6 +18,7 @@ use super::reduce::{accumulator, red_op};
 use super::{Cx, Domain, Draft, Emitter, Rule, contract, refined};
 use crate::graph::{NodeId, ValueId};
 use crate::loops::{ArgId, ExprId, Index, Kernel, Kind, LoopBody, Mode, Segment, Tail};
+use crate::op::Op;
 
 /// What one kernel computes and leaves in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,6 +171,9 @@ fn loop_kernel(cx: Cx<'_>, recipe: &Recipe, rows: &[u64], cols: &[u64]) -> Resul
         let mut e = Emitter::new(cx, &extents(0..rows.len()), &extents(rows.len()..shape.len()));
         let frame = Frame::new(domain, &shape, rows.len());
         e.frame = Some(frame.clone());
+        if shape.iter().all(|&d| d == 1) {
+            one_by_one(&mut e, &frame)?;
+        }
         let mut values = Vec::with_capacity(recipe.outs.len());
         for out in &recipe.outs {
             e.at(out.value.node);
@@ -191,6 +195,22 @@ fn loop_kernel(cx: Cx<'_>, recipe: &Recipe, rows: &[u64], cols: &[u64]) -> Resul
         let body = e.take_body();
         Ok(e.finish(&recipe.name, Kind::Loop(body)))
     })
+}
+
+/// Computes the single numbers of a kernel in order, so that none is asked for through a long chain of others: the
+/// sum of the norms of a thousand gradients is one.
+fn one_by_one(e: &mut Emitter<'_>, frame: &Frame) -> Result<(), Diagnostic> {
+    let extents = e.extents().to_vec();
+    let map = |n: &NodeId| matches!(e.cx.graph.node(*n).op, Op::Elementwise(_) | Op::Cast(_));
+    let mut nodes: Vec<NodeId> = e.cx.inside().filter(map).collect();
+    nodes.sort_unstable();
+    for n in nodes {
+        let shape = e.shape(n.value())?;
+        if shape.iter().all(|&d| d == 1) {
+            e.value(n.value(), &frame.element(&shape, &extents))?;
+        }
+    }
+    Ok(())
 }
 
 /// What is stored, or what a tail reduces.

@@ -224,6 +224,11 @@ impl<'a> Cx<'a> {
         self.homes.of(v)
     }
 
+    /// The nodes that the kernel computes.
+    pub fn inside(&self) -> impl Iterator<Item = NodeId> + 'a {
+        self.inside.iter().copied()
+    }
+
     /// # Errors
     /// A bug where the value is not bound.
     pub fn shape(&self, v: ValueId) -> Result<Vec<u64>, Diagnostic> {

@@ -24,6 +24,8 @@ const NEAR_BYTES: u64 = 1 << 20;
 const MAX_CONE: usize = 24;
 /// Expressions of a kernel, its own and recomputed ones.
 const MAX_EXPRS: u32 = 256;
+/// The same for a kernel of single numbers, which runs once and in no loop: the sum of all gradients' norms.
+const MAX_EXPRS_OF_ONE: u32 = 1 << 14;
 /// Kernels that recompute one value.
 const MAX_READERS: usize = 4;
 
@@ -146,7 +148,8 @@ impl Recompute<'_, '_, '_> {
             unit.members.iter().copied().chain(self.again.of(reader.unit)).map(|n| room(&n)).sum::<u32>();
         let same_device =
             |n: &NodeId| self.units.of(*n).is_some_and(|u| self.units.unit(u).device == unit.device);
-        !picked && held + nodes.iter().map(room).sum::<u32>() <= MAX_EXPRS && nodes.iter().all(same_device)
+        let most = if unit.points == 1 { MAX_EXPRS_OF_ONE } else { MAX_EXPRS };
+        !picked && held + nodes.iter().map(room).sum::<u32>() <= most && nodes.iter().all(same_device)
     }
 
     /// A value that is cheap to make from memory is made in every reader.
@@ -169,6 +172,10 @@ impl Recompute<'_, '_, '_> {
 
     /// The maps that make a value from what lies in memory anyway; `None` if that is not worth it.
     fn cone(&self, id: NodeId) -> Option<Vec<NodeId>> {
+        self.cone_of(id, Self::lies_there)
+    }
+
+    fn cone_of(&self, id: NodeId, lies_there: fn(&Self, NodeId, u64) -> bool) -> Option<Vec<NodeId>> {
         let facts = self.units.facts;
         let value = facts.of(id);
         let (mut cone, mut leaves) = (vec![id], 0u64);
@@ -183,7 +190,7 @@ impl Recompute<'_, '_, '_> {
                 if !seen.insert(u) {
                     continue;
                 }
-                if self.lies_there(u, value.bytes) {
+                if lies_there(self, u, value.bytes) {
                     leaves += facts.of(u).bytes;
                 } else if facts.of(u).role == Role::Map && cone.len() < MAX_CONE && !picked {
                     cone.push(u);
@@ -201,6 +208,20 @@ impl Recompute<'_, '_, '_> {
 
     /// Will the value be in memory, or is it small beside what is to be made of it?
     fn lies_there(&self, n: NodeId, bytes: u64) -> bool {
+        self.surely_there(n, bytes) || self.epilogue_reads(n) && self.cone_of(n, Self::surely_there).is_none()
+    }
+
+    /// Does an epilogue of another kernel read the value? It makes it again only if that is cheap.
+    fn epilogue_reads(&self, n: NodeId) -> bool {
+        let other = |&u: &NodeId| {
+            let unit = self.units.of(u).filter(|&x| self.units.of(n) != Some(x));
+            unit.is_some_and(|x| self.units.unit(x).kind == Kind::Contract) && self.derived(u)
+        };
+        self.units.facts.of(n).users.iter().any(other)
+    }
+
+    /// As [`Self::lies_there`], as far as no other decision of this step is asked for.
+    fn surely_there(&self, n: NodeId, bytes: u64) -> bool {
         let facts = self.units.facts;
         let f = facts.of(n);
         let Some(unit) = self.units.of(n) else { return true };

@@ -150,3 +150,34 @@ fn every_value_that_passes_between_kernels_has_a_reason() {
     let apart = single.decisions.iter().filter(|d| d.verdict == "not fused").count();
     assert!(apart >= 10, "{apart}");
 }
+
+/// The sum of so many norms is one kernel, built without a stack as deep as the chain is long.
+#[test]
+fn a_long_chain_of_numbers_is_one_kernel() {
+    let mut h = Hand::new();
+    let mut sum = h.state("0", &[]);
+    for i in 1..2000 {
+        let x = h.state(&i.to_string(), &[]);
+        sum = h.b().add(sum, x).unwrap();
+    }
+    let root = h.b().map(ScalarFn::Sqrt, &[sum]).unwrap();
+    h.output("y", root);
+    let l = h.check();
+    assert_eq!((l.program().kernels.len(), l.program().calls.len()), (1, 1));
+}
+
+/// A value that is two results is stored twice by the kernel that makes it; a product that is only stored is copied.
+#[test]
+fn one_kernel_stores_equal_results() {
+    let mut h = Hand::new();
+    let (x, w) = (h.input("x", F32, &[4, 8]), h.state("w", &[8, 8]));
+    let mut b = h.b();
+    let (y, s) = (b.map(ScalarFn::Exp, &[x]).unwrap(), b.reduce(ReduceKind::Sum, x, vec![0]).unwrap());
+    let z = b.contract(x, w, vec![], vec![(1, 0)]).unwrap();
+    for (name, v) in [("y", y), ("again", y), ("s", s), ("s_again", s), ("z", z), ("z_again", z)] {
+        h.output(name, v);
+    }
+    let l = h.check();
+    let copies = l.decisions.iter().filter(|d| d.verdict == "copied").count();
+    assert_eq!(copies, 1, "{:?}", l.decisions);
+}

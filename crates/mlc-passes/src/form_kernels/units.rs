@@ -4,7 +4,7 @@
 //! once: two units may merge only if no path leads from one to the other through a third.
 //!
 //! `time` says when a unit can run at the earliest, counted in nodes from the sources: the longest path. It
-//! never sinks along an edge, so a search for the unit g leaves out whatever is earlier than g.
+//! never sinks along an edge, so a search for a path from f to g leaves out whatever is earlier than f or later than g.
 
 use std::cell::RefCell;
 
@@ -14,7 +14,7 @@ use mlc_ir::graph::{NodeId, Phase};
 use super::facts::{Facts, Role};
 use super::relation::Relation;
 
-/// Units visited by one search; beyond that a merge is refused.
+/// Units visited by one search from each end; beyond that a merge is refused.
 const SEARCH_LIMIT: usize = 4096;
 /// Members of a unit: bounds compile time for one kernel.
 const MAX_MEMBERS: usize = 128;
@@ -123,13 +123,40 @@ pub struct Units<'f, 'g> {
     marks: RefCell<Marks>,
 }
 
-/// Which units the present search has seen; kept from search to search, as there are many and most are short.
+/// The searches for a path, against the edges and along them; kept from one to the next, as there are many and most
+/// are short.
 #[derive(Default)]
 struct Marks {
+    against: Search,
+    along: Search,
+}
+
+#[derive(Default)]
+struct Search {
     /// The last search that saw each unit.
     seen: Vec<u32>,
-    search: u32,
+    number: u32,
     work: Vec<UnitId>,
+    visited: usize,
+}
+
+impl Search {
+    fn begin(&mut self, units: usize) {
+        self.seen.resize(units, 0);
+        self.number += 1;
+        self.visited = 0;
+        self.work.clear();
+    }
+
+    /// Adds a unit that this search has not seen.
+    fn visit(&mut self, unit: UnitId) {
+        let seen = &mut self.seen[unit.0 as usize];
+        if *seen != self.number {
+            *seen = self.number;
+            self.visited += 1;
+            self.work.push(unit);
+        }
+    }
 }
 
 impl<'f, 'g> Units<'f, 'g> {
@@ -241,53 +268,54 @@ impl<'f, 'g> Units<'f, 'g> {
         self.no_detour(b, a)
     }
 
-    /// Is there no path from `from` to `to` through a third unit?
+    /// Is there no path from `from` to `to` through a third unit? Both ends are searched from, the one with less
+    /// work behind it first: a value that is early and has one late reader is far from it against the edges, and
+    /// next to it along them.
     fn no_detour(&self, from: UnitId, to: UnitId) -> Result<(), Refusal> {
-        let earliest = self.unit(from).time;
-        if self.unit(to).time < earliest {
+        let (earliest, latest) = (self.unit(from).time, self.unit(to).time);
+        if latest < earliest {
             return Ok(());
         }
         let mut marks = self.marks.borrow_mut();
-        let Marks { seen, search, work } = &mut *marks;
-        seen.resize(self.list.len(), 0);
-        *search += 1;
-        work.clear();
+        let Marks { against, along } = &mut *marks;
+        against.begin(self.list.len());
+        along.begin(self.list.len());
         // One edge is no detour.
-        let mut visited = self.mark_before(to, from, seen, *search, work);
-        while let Some(u) = work.pop() {
-            if u == from {
-                return Err(Refusal::Cycle);
-            }
-            if visited > SEARCH_LIMIT {
+        self.mark_before(to, from, against);
+        self.mark_after(from, to, along);
+        loop {
+            if against.visited.min(along.visited) > SEARCH_LIMIT {
                 return Err(Refusal::SearchLimit);
             }
-            if self.unit(u).time >= earliest {
-                visited += self.mark_before(u, u, seen, *search, work);
+            let back = against.visited <= along.visited;
+            let side = if back { &mut *against } else { &mut *along };
+            let Some(u) = side.work.pop() else { return Ok(()) };
+            if u == if back { from } else { to } {
+                return Err(Refusal::Cycle);
+            }
+            let time = self.unit(u).time;
+            match back {
+                true if time >= earliest => self.mark_before(u, u, side),
+                false if time <= latest => self.mark_after(u, u, side),
+                _ => {}
             }
         }
-        Ok(())
     }
 
-    /// Adds to `work` the units that `id` reads, but for `except`, that the search has not seen; says how many.
-    fn mark_before(
-        &self,
-        id: UnitId,
-        except: UnitId,
-        seen: &mut [u32],
-        search: u32,
-        work: &mut Vec<UnitId>,
-    ) -> usize {
-        let count = work.len();
+    /// Adds to a search the units that `id` reads, but for `except`.
+    fn mark_before(&self, id: UnitId, except: UnitId, search: &mut Search) {
         for &m in &self.unit(id).members {
-            for u in &self.facts.of(m).uses {
-                let Some(unit) = self.of(u.node).filter(|&u| u != id && u != except) else { continue };
-                if seen[unit.0 as usize] != search {
-                    seen[unit.0 as usize] = search;
-                    work.push(unit);
-                }
-            }
+            let units = self.facts.of(m).uses.iter().filter_map(|u| self.of(u.node));
+            units.filter(|&u| u != id && u != except).for_each(|u| search.visit(u));
         }
-        work.len() - count
+    }
+
+    /// Adds to a search the units that read `id`, but for `except`.
+    fn mark_after(&self, id: UnitId, except: UnitId, search: &mut Search) {
+        for &m in &self.unit(id).members {
+            let units = self.facts.of(m).users.iter().filter_map(|&u| self.of(u));
+            units.filter(|&u| u != id && u != except).for_each(|u| search.visit(u));
+        }
     }
 
     /// Does `id` depend on `on`, however far?

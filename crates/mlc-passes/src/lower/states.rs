@@ -182,6 +182,9 @@ impl Assign<'_, '_, '_> {
             }
             if !is_source(self.graph, home) && self.unsettled(home)? {
                 self.buffers.settle(home, buffer);
+            } else if self.store_again(home, buffer)? {
+                let reason = "its kernel stores it once more: its value lives in a state or another output";
+                self.decide(&out.name, "stored", reason, out.span);
             } else {
                 self.copy(home, buffer, out.span)?;
                 self.decide(
@@ -193,6 +196,19 @@ impl Assign<'_, '_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Lets the kernel that makes a value store it in one more buffer, where that is possible: no call of its own,
+    /// and nothing is read again.
+    fn store_again(&mut self, home: ValueId, to: BufferId) -> Result<bool, Diagnostic> {
+        let [writer] = *self.steps.makers(home) else { return Ok(false) };
+        let out = self.out_of(writer, home)?;
+        let step = &mut self.steps.list[writer];
+        let again = step.writes[out] == Place::Value(home) && step.kernel.store_again(step.written(out));
+        if again {
+            step.writes.push(Place::Buffer(to));
+        }
+        Ok(again)
     }
 
     fn find_readers(&mut self) -> Result<(), Diagnostic> {

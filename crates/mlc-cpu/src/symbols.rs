@@ -4,6 +4,7 @@
 //! ([`crate::link`]) writes the address of this table where the code asks for it. So the same bytes run here, in
 //! another process, and from a file; and a file can make code call nothing but what stands here.
 
+use mlc_ir::DType;
 use mlc_ir::loops::functions::FUNCTIONS;
 use mlc_ir::loops::{Func, Prim, RedOp};
 
@@ -13,7 +14,7 @@ use crate::tile;
 /// Something that code may call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Symbol {
-    /// A function on tiles; which code that is depends on the level. So it does for the next three.
+    /// A function on tiles; which code that is depends on the level. So it does for all but the last two.
     Tile(Func),
     /// Takes an array into another, element by element: [`tile::reduction`]'s first.
     Combine(RedOp),
@@ -21,7 +22,12 @@ pub enum Symbol {
     Fold(RedOp),
     /// Combines an array with one value: [`tile::by_value`].
     ByValue(Prim),
-    /// Random bits: [`tile::random`].
+    /// The f32 of the bits of a small float, their bits, rounding, and primitives that round: [`tile::small`].
+    Widen(DType),
+    Narrow(DType),
+    Round(DType),
+    Rounded(Prim, DType),
+    /// Draws random words: [`tile::random`].
     Random,
     /// Has memory brought into the cache: [`tile::prefetch`].
     Prefetch,
@@ -35,9 +41,14 @@ impl Symbol {
         let tiles = FUNCTIONS.iter().map(|row| Symbol::Tile(row.func));
         let reductions = RedOp::ALL.into_iter().flat_map(|op| [Symbol::Combine(op), Symbol::Fold(op)]);
         let by_value = tile::BY_VALUE.into_iter().map(Symbol::ByValue);
+        let small = [DType::F16, DType::BF16].into_iter().flat_map(|d| {
+            let rounded = tile::BY_VALUE.into_iter().map(move |prim| Symbol::Rounded(prim, d));
+            [Symbol::Widen(d), Symbol::Narrow(d), Symbol::Round(d)].into_iter().chain(rounded)
+        });
         tiles
             .chain(reductions)
             .chain(by_value)
+            .chain(small)
             .chain([Symbol::Random, Symbol::Prefetch])
             .chain((0..LIBRARY.len()).map(Symbol::Library))
     }
@@ -49,6 +60,10 @@ impl Symbol {
             Symbol::Combine(op) => format!("mlc_combine_{}", op.name()),
             Symbol::Fold(op) => format!("mlc_fold_{}", op.name()),
             Symbol::ByValue(prim) => format!("mlc_by_value_{prim}"),
+            Symbol::Widen(d) => format!("mlc_widen_{d}"),
+            Symbol::Narrow(d) => format!("mlc_narrow_{d}"),
+            Symbol::Round(d) => format!("mlc_round_{d}"),
+            Symbol::Rounded(prim, d) => format!("mlc_rounded_{prim}_{d}"),
             Symbol::Random => "mlc_random".to_string(),
             Symbol::Prefetch => "mlc_prefetch".to_string(),
             Symbol::Library(row) => LIBRARY[row].name.to_string(),
@@ -75,6 +90,12 @@ impl Symbol {
             Symbol::Combine(op) => tile::reduction(op, level).map(|(combine, _)| combine as usize),
             Symbol::Fold(op) => tile::reduction(op, level).map(|(_, fold)| fold as usize),
             Symbol::ByValue(prim) => tile::by_value(prim, level).map(|code| code as usize),
+            Symbol::Widen(d) => tile::small(d, level).map(|code| code.widen as usize),
+            Symbol::Narrow(d) => tile::small(d, level).map(|code| code.narrow as usize),
+            Symbol::Round(d) => tile::small(d, level).map(|code| code.round as usize),
+            Symbol::Rounded(prim, d) => {
+                tile::small(d, level).and_then(|code| code.rounded(prim)).map(|code| code as usize)
+            }
             Symbol::Random => tile::random(level).map(|code| code as usize),
             Symbol::Prefetch => Some(tile::prefetch as *const () as usize),
             Symbol::Library(row) => Some((LIBRARY[row].address)()),

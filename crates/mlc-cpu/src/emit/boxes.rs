@@ -2,18 +2,17 @@
 //! epilogues on parts of the product.
 
 use cranelift::codegen::ir::{InstBuilder, MemFlagsData, types};
-use mlc_ir::loops::ExprId;
+use mlc_ir::loops::Store;
 
 use super::Emit;
-use super::domain::{Bounds, Walk};
+use super::domain::{Bounds, Walk, store_roots};
 
 impl Emit<'_, '_> {
     /// Emits the stores of a body without rows, reductions and tails for a box that is not empty. The last argument
     /// holds first and past-the-last position of every axis.
     pub fn boxed(&mut self) {
         let Some(&bounds) = self.ptrs.last() else { return };
-        let roots = self.final_roots();
-        let needed = self.closure(roots.iter().copied());
+        let needed = self.closure(self.final_roots());
         let flags = MemFlagsData::trusted();
         let limits: Vec<Bounds> = (0..self.body.cols.len())
             .map(|axis| {
@@ -24,21 +23,36 @@ impl Emit<'_, '_> {
             })
             .collect();
         self.emit_level(0, &needed, 0);
-        self.box_axis(0, &limits, &needed, &roots);
+        self.box_axis(0, &limits, &needed);
     }
 
     /// The loops from axis `a` on, innermost the stores.
-    fn box_axis(&mut self, a: usize, limits: &[Bounds], needed: &[bool], roots: &[ExprId]) {
+    fn box_axis(&mut self, a: usize, limits: &[Bounds], needed: &[bool]) {
         let body = self.body;
-        let Some(&bounds) = limits.get(a) else {
-            for (i, s) in body.stores.iter().enumerate() {
-                let v = self.value(s.value);
-                self.store(s.arg, &s.index, v, s.guard, self.sites.stores[i]);
-            }
-            return;
+        let mut stores: Vec<(usize, &Store)> = body.stores.iter().enumerate().collect();
+        let Some(&bounds) = limits.get(a) else { return self.store_all(&stores) };
+        if a + 1 < limits.len() {
+            let walk = Walk { bounds: Some(bounds), unroll: true, ..Walk::over(a..a + 1, needed) };
+            return self.walk(&walk, &|e| e.box_axis(a + 1, limits, needed));
+        }
+        let vector = self.prefers_vector(needed);
+        let small = self.take_small(&mut stores, vector);
+        let roots = store_roots(&stores);
+        let walk = Walk {
+            bounds: Some(bounds),
+            vector,
+            roots: &roots,
+            small: &small,
+            unroll: true,
+            ..Walk::over(a..a + 1, needed)
         };
-        let vector = a + 1 == limits.len() && self.prefers_vector(needed);
-        let walk = Walk { bounds: Some(bounds), vector, roots, unroll: true, ..Walk::over(a..a + 1, needed) };
-        self.walk(&walk, &|e| e.box_axis(a + 1, limits, needed, roots));
+        self.walk(&walk, &|e| e.store_all(&stores));
+    }
+
+    fn store_all(&mut self, stores: &[(usize, &Store)]) {
+        for (i, s) in stores {
+            let v = self.value(s.value);
+            self.store(s.arg, &s.index, v, s.guard, self.sites.stores[*i]);
+        }
     }
 }

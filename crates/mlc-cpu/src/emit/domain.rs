@@ -35,6 +35,8 @@ pub struct Walk<'n> {
     pub sinks: &'n [Sink],
     /// What the leaf does, where a tile of it can be written at once.
     pub direct: Option<Direct<'n>>,
+    /// Stores of small floats that are written a tile at a time; the leaf leaves them out.
+    pub small: &'n [Direct<'n>],
     /// Runs after each tile, with its end.
     pub after_tile: Option<AfterTile<'n>>,
     /// The leaf may stand in the code several times.
@@ -54,9 +56,16 @@ impl<'n> Walk<'n> {
             tiles: false,
             sinks: &[],
             direct: None,
+            small: &[],
             after_tile: None,
             unroll: false,
         }
+    }
+
+    /// What the innermost loop needs: the leaf, reductions, and stores.
+    pub fn values(&self) -> impl Iterator<Item = ExprId> {
+        let small = self.small.iter().map(|d| d.value);
+        self.roots.iter().copied().chain(self.sinks.iter().map(|s| s.value)).chain(small)
     }
 }
 
@@ -211,8 +220,8 @@ impl Emit<'_, '_> {
 
     /// What the stores of each column read.
     fn column_roots(&self) -> Vec<ExprId> {
-        let stores = self.body.stores.iter().filter(|s| !self.once_a_row(s));
-        stores.flat_map(|s| index_data(&s.index).into_iter().chain(s.guard).chain([s.value])).collect()
+        let stores = self.body.stores.iter().enumerate().filter(|(_, s)| !self.once_a_row(s));
+        store_roots(&stores.collect::<Vec<_>>())
     }
 
     fn tail_roots(&self) -> Vec<ExprId> {
@@ -235,7 +244,7 @@ impl Emit<'_, '_> {
     /// The sweep of stores and column tails.
     pub fn columns(&mut self, first: usize, bounds: Option<Bounds>, done: usize, tails: &Tails) {
         let body = self.body;
-        let in_sweep: Vec<(usize, &Store)> =
+        let mut in_sweep: Vec<(usize, &Store)> =
             body.stores.iter().enumerate().filter(|(_, s)| !self.once_a_row(s)).collect();
         let has_cols = body.tails.iter().any(|t| matches!(t, Tail::Col { .. }));
         if body.col_count() == 0 || (in_sweep.is_empty() && !has_cols) {
@@ -243,12 +252,15 @@ impl Emit<'_, '_> {
         }
         let needed = self.closure(self.column_roots().into_iter().chain(self.tail_roots()));
         let vector = self.prefers_vector(&needed);
+        let small = self.take_small(&mut in_sweep, vector);
         let tiles = self.takes_tiles(vector);
         let sinks = if tiles { tails.sinks(self) } else { Vec::new() };
-        let mut roots = self.column_roots();
+        let mut roots = store_roots(&in_sweep);
         let elements = tails.elements(self, tiles);
         let direct = match &in_sweep[..] {
-            [(_, s)] if tiles && elements.is_empty() => self.direct(s),
+            [(_, s)] if tiles && elements.is_empty() && small.is_empty() => {
+                self.direct(s).filter(|d| self.args[d.arg.ix()].dtype == DType::F32)
+            }
             _ => None,
         };
         roots.extend(elements);
@@ -260,6 +272,7 @@ impl Emit<'_, '_> {
             tiles,
             sinks: &sinks,
             direct,
+            small: &small,
             unroll: true,
             ..Walk::over(first..body.axes().count(), &needed)
         };
@@ -272,12 +285,11 @@ impl Emit<'_, '_> {
         });
     }
 
-    /// A store of f32 whose elements lie one after another.
-    fn direct<'s>(&self, s: &'s Store) -> Option<Direct<'s>> {
+    /// A store whose elements lie one after another.
+    pub fn direct<'s>(&self, s: &'s Store) -> Option<Direct<'s>> {
         let axis = AxisId(self.body.axes().count() as u32 - 1);
         let contiguous = s.index.is_affine() && s.index.coef(axis) == 1;
-        let fits = contiguous && s.guard.is_none() && self.args[s.arg.ix()].dtype == DType::F32;
-        fits.then_some(Direct { arg: s.arg, index: &s.index, value: s.value })
+        (contiguous && s.guard.is_none()).then_some(Direct { arg: s.arg, index: &s.index, value: s.value })
     }
 
     /// Whether a store stands after the columns' loop: nothing of it changes with the column.
@@ -333,7 +345,7 @@ impl Emit<'_, '_> {
         }
         let calls = if n >= TILE_MIN { self.tile_calls(walk, a) } else { Vec::new() };
         let (lo, hi) = bounds.map_or_else(|| (self.imm(0), self.imm(n as i64)), |b| (b.lo, b.hi));
-        if walk.tiles || !calls.is_empty() {
+        if walk.tiles || !walk.small.is_empty() || !calls.is_empty() {
             return self.tiled(walk, a, &calls, (lo, hi), leaf);
         }
         let unroll = if walk.unroll { self.unroll(walk.needed, 1 + a, &[]) } else { 1 };
@@ -424,6 +436,13 @@ impl Emit<'_, '_> {
         let mut site = 0;
         self.offset(&index, 0, 1, &mut site)
     }
+}
+
+/// What stores read.
+pub fn store_roots(stores: &[(usize, &Store)]) -> Vec<ExprId> {
+    let reads =
+        |s: &Store| index_data(&s.index).into_iter().chain(s.guard).chain([s.value]).collect::<Vec<_>>();
+    stores.iter().flat_map(|(_, s)| reads(s)).collect()
 }
 
 /// Whether a store happens once a row, after the columns: nothing of it changes with the column.

@@ -15,6 +15,7 @@
 mod arith;
 mod blocks;
 mod boxes;
+mod calls;
 mod domain;
 mod half;
 mod index;
@@ -97,7 +98,7 @@ pub struct Emit<'a, 'b> {
     /// How many elements the current four are after those that the vector axis stands at.
     lane_shift: i64,
     /// Row buffers of expressions.
-    buffers: Vec<Option<tiles::Buffer>>,
+    buffers: Vec<Option<calls::Buffer>>,
     /// Values known at this point of the code.
     memo: Vec<Option<Val>>,
     trail: Vec<usize>,

@@ -1,6 +1,6 @@
 //! Loops a tile at a time. The innermost loop goes over tiles of 256 elements; what precompiled code
-//! ([`crate::tile`]) does better than four lanes at once is done by calls on whole tiles: functions, and reductions of
-//! f32. Between the calls, passes over the tile evaluate what they need into slots on the stack, and the last
+//! ([`crate::tile`]) does better than four lanes at once is done by calls on whole tiles: functions, random words, and
+//! reductions of f32. [`super::calls`] finds the calls. Between the calls, passes over the tile evaluate what they need into slots on the stack, and the last
 //! pass does the rest.
 //!
 //! ```text
@@ -14,35 +14,20 @@
 use cranelift::codegen::ir::condcodes::IntCC;
 use cranelift::codegen::ir::{InstBuilder, Value, types};
 use mlc_ir::DType;
-use mlc_ir::loops::{ArgId, AxisId, ExprId, ExprOp, Func, Index, Prim, RedOp};
+use mlc_ir::loops::{ArgId, AxisId, ExprId, ExprOp, Index, Lit, Prim, RedOp};
 
 use super::Emit;
+use super::calls::{Buffer, Callee, TileCall, is_tiled_float};
 use super::domain::Walk;
 use super::value::Val;
 use crate::features::Level;
 use crate::symbols::Symbol;
 use crate::tile::{self, TILE};
 
-/// Slots that one loop may use: 16 KiB.
-const MAX_SLOTS: usize = 16;
-/// Slots of one pass for values that later passes need too.
-const MAX_KEPT: usize = 4;
-/// Bytes of row buffers.
-const MAX_BUFFERS: u64 = 24 << 10;
 /// Bytes of an argument that the caches may not hold.
 pub const FAR: u64 = 512 << 10;
 /// Shortest innermost loop that goes in tiles.
 pub const TILE_MIN: u64 = 64;
-
-/// A function call that works on tiles.
-pub struct TileCall {
-    expr: usize,
-    func: Func,
-    /// What is computed into tiles before; none for random bits.
-    args: Vec<ExprId>,
-    /// Calls whose values this one's operands need come in earlier passes.
-    pass: usize,
-}
 
 /// A reduction that takes whole tiles.
 pub struct Sink {
@@ -54,28 +39,20 @@ pub struct Sink {
     pub by_column: bool,
 }
 
-/// The one thing that is stored for each column, where it may be written a tile at a time.
+/// Something that is stored for each column, where it may be written a tile at a time.
 pub struct Direct<'n> {
     pub arg: ArgId,
     pub index: &'n Index,
     pub value: ExprId,
 }
 
-/// The row's values of an expression.
-#[derive(Clone, Copy)]
-pub struct Buffer {
-    base: Value,
-    /// An earlier sweep has computed them.
-    full: bool,
-}
-
 /// What one pass over a tile knows.
-struct Part {
-    axis: usize,
+pub struct Part {
+    pub axis: usize,
     start: Value,
     end: Value,
     /// Expressions that are there, with the addresses of their tiles.
-    known: Vec<(usize, Value)>,
+    pub known: Vec<(usize, Value)>,
     done: usize,
 }
 
@@ -91,68 +68,6 @@ impl Emit<'_, '_> {
         acc == DType::F32 && tile::reduction(op, self.cpu.level).is_some()
     }
 
-    /// Buffers for the values of functions that more than one sweep of a row needs; `sweeps` are their roots.
-    pub fn keep_rows(&mut self, sweeps: &[Vec<ExprId>]) {
-        let [axis] = &self.body.cols[..] else { return };
-        let row = 4 * axis.extent.next_multiple_of(TILE as u64);
-        if axis.extent < TILE_MIN {
-            return;
-        }
-        let last = self.body.axes().count();
-        let needed: Vec<Vec<bool>> = sweeps.iter().map(|s| self.closure(s.iter().copied())).collect();
-        let mut room = MAX_BUFFERS;
-        for (i, e) in self.body.exprs.iter().enumerate() {
-            let ExprOp::Fn(func, _) = &e.op else { continue };
-            let users = needed.iter().filter(|n| n[i]).count();
-            let tiled = self.level[i] == last
-                && is_small_float(e.dtype)
-                && tile::code(*func, self.cpu.level).is_some();
-            if users > 1 && tiled && row <= room {
-                room -= row;
-                self.buffers[i] = Some(Buffer { base: self.slot(row as u32), full: false });
-            }
-        }
-    }
-
-    /// Forgets what the buffers hold: another row begins.
-    pub fn forget_rows(&mut self) {
-        self.buffers.iter_mut().flatten().for_each(|b| b.full = false);
-    }
-
-    /// The innermost functions that have precompiled code and must be computed.
-    pub fn tile_calls(&self, walk: &Walk<'_>, axis: usize) -> Vec<TileCall> {
-        let body = self.body;
-        let mut calls: Vec<TileCall> = Vec::new();
-        let mut slots = 0;
-        // For each expression: in which pass its value can be known.
-        let mut pass = vec![0; body.exprs.len()];
-        let full = |i: usize| self.buffers[i].is_some_and(|b| b.full);
-        let reached = self.closure_up_to(
-            walk.roots.iter().copied().chain(walk.sinks.iter().map(|s| s.value)),
-            &(0..body.exprs.len()).filter(|&i| full(i)).collect::<Vec<_>>(),
-        );
-        for (i, e) in body.exprs.iter().enumerate() {
-            if full(i) {
-                continue;
-            }
-            pass[i] = e.operands().iter().map(|o| pass[o.ix()]).max().unwrap_or(0);
-            let here = reached[i] && self.level[i] == 1 + axis && self.stage[i] as usize <= walk.done;
-            let ExprOp::Fn(func, args) = &e.op else { continue };
-            let args = match func {
-                Func::Philox if self.counts_up(args, axis) => &[],
-                _ if is_small_float(e.dtype) && tile::code(*func, self.cpu.level).is_some() => &args[..],
-                _ => continue,
-            };
-            let needed = args.len().max(1);
-            if here && self.memo[i].is_none() && slots + needed <= MAX_SLOTS {
-                slots += needed;
-                calls.push(TileCall { expr: i, func: *func, args: args.to_vec(), pass: pass[i] });
-                pass[i] += 1;
-            }
-        }
-        calls
-    }
-
     /// Loops over `lo..hi` of the innermost axis in tiles.
     pub fn tiled(
         &mut self,
@@ -162,17 +77,13 @@ impl Emit<'_, '_> {
         (lo, hi): (Value, Value),
         leaf: &dyn Fn(&mut Self),
     ) {
-        let bytes = 4 * TILE as u32;
-        let slots: Vec<Vec<Value>> =
-            calls.iter().map(|c| (0..c.args.len().max(1)).map(|_| self.slot(bytes)).collect()).collect();
-        let sink_slots: Vec<Value> = walk.sinks.iter().map(|_| self.slot(bytes)).collect();
         let any = self.b.ins().icmp(IntCC::SignedLessThan, lo, hi);
         self.only_if(any, |e| {
             e.repeat(lo, hi, TILE as i64, |e, start| {
                 let end = e.b.ins().iadd_imm_s(start, TILE as i64);
                 let past = e.b.ins().icmp(IntCC::SignedGreaterThan, end, hi);
                 let end = e.b.ins().select(past, hi, end);
-                e.tile(walk, axis, calls, &slots, &sink_slots, (start, end), leaf);
+                e.tile(walk, axis, calls, (start, end), leaf);
                 if let Some(after) = walk.after_tile {
                     after(e, end);
                 }
@@ -186,14 +97,11 @@ impl Emit<'_, '_> {
     }
 
     /// One tile: passes and calls in turn, then reductions, then the last pass.
-    #[expect(clippy::too_many_arguments, reason = "the loop's state, used once")]
     fn tile(
         &mut self,
         walk: &Walk<'_>,
         axis: usize,
         calls: &[TileCall],
-        slots: &[Vec<Value>],
-        sink_slots: &[Value],
         (start, end): (Value, Value),
         leaf: &dyn Fn(&mut Self),
     ) {
@@ -214,69 +122,108 @@ impl Emit<'_, '_> {
             let now: Vec<usize> = (0..calls.len()).filter(|&c| calls[c].pass == pass).collect();
             // Operands that must be evaluated, each with its slot.
             let mut fill: Vec<(ExprId, Value)> = Vec::new();
-            let mut operands: Vec<Vec<Value>> = Vec::new();
+            let mut operands: Vec<(Vec<Value>, Option<Value>)> = Vec::new();
             for &c in &now {
-                let mut places = Vec::new();
-                for (&arg, &slot) in calls[c].args.iter().zip(&slots[c]) {
+                let (mut places, mut free) = (Vec::new(), None);
+                for &arg in &calls[c].args {
                     let place = self.tile_in_memory(&part, arg).unwrap_or_else(|| {
+                        let slot = self.tile_slot();
                         fill.push((arg, slot));
+                        free = Some(slot);
                         slot
                     });
                     places.push(place);
                 }
-                operands.push(places);
+                operands.push((places, free));
             }
             let kept = self.kept_for_later(&part, walk, calls, pass, &fill);
             fill.extend(&kept);
             self.fill_slots(&part, fill, count);
             part.known.extend(kept.iter().map(|&(e, slot)| (e.ix(), slot)));
-            for (&c, places) in now.iter().zip(&operands) {
+            for (&c, (places, free)) in now.iter().zip(&operands) {
                 let to = match (self.buffers[calls[c].expr], &walk.direct) {
                     (Some(buffer), _) => self.tile_of(buffer.base, start),
                     (_, Some(d)) if walk.sinks.is_empty() && self.is_result(d, calls[c].expr) => {
                         stored = true;
                         self.address_at(&part, d.arg, d.index)
                     }
-                    _ => slots[c][0],
+                    _ => free.unwrap_or_else(|| self.tile_slot()),
                 };
-                match calls[c].func {
-                    Func::Philox => self.call_random(&part, calls[c].expr, to, count),
-                    func => self.call_function(func, to, places, count),
-                }
+                self.call_callee(&part, &calls[c], to, places, count);
                 part.known.push((calls[c].expr, to));
             }
         }
-        if stored {
-            return;
+        if !stored {
+            self.rest_of_tile(walk, &part, count, leaf);
         }
-        // Reductions of what lies in memory need no pass, and come before it: the pass may write there.
+    }
+
+    /// Reductions and stores of a tile, and the last pass.
+    fn rest_of_tile(&mut self, walk: &Walk<'_>, part: &Part, count: Value, leaf: &dyn Fn(&mut Self)) {
         let mut fill: Vec<(ExprId, Value)> = Vec::new();
-        for (s, &slot) in walk.sinks.iter().zip(sink_slots) {
-            match self.tile_in_memory(&part, s.value) {
-                Some(from) => self.sink(s, from, start, count),
-                None => fill.push((s.value, slot)),
+        // Reductions of what lies in memory need no pass, and come before it: the pass may write there.
+        let mut sinks: Vec<(&Sink, Value)> = Vec::new();
+        for s in walk.sinks {
+            match self.tile_in_memory(part, s.value) {
+                Some(from) => self.sink(s, from, part.start, count),
+                None => {
+                    let slot = self.tile_slot();
+                    fill.push((s.value, slot));
+                    sinks.push((s, slot));
+                }
             }
+        }
+        // Small floats are stored last: the pass may read what was there.
+        let mut narrow: Vec<(&Direct<'_>, Value)> = Vec::new();
+        for d in walk.small {
+            let value = self.unrounded(part, d.value);
+            let from = self.known_tile(part, value).unwrap_or_else(|| {
+                let slot = self.tile_slot();
+                fill.push((value, slot));
+                slot
+            });
+            narrow.push((d, from));
         }
         if let Some(direct) = &walk.direct
-            && let Some((prim, from, with)) = self.by_value(&part, direct.value)
+            && let Some((prim, from, with)) = self.by_value(part, direct.value)
         {
-            self.fill_slots(&part, fill.clone(), count);
-            let to = self.address_at(&part, direct.arg, direct.index);
+            self.fill_slots(part, fill, count);
+            let to = self.address_at(part, direct.arg, direct.index);
             self.call(Symbol::ByValue(prim), &[to, from, count, with], None);
+        } else if walk.roots.is_empty() {
+            self.fill_slots(part, fill, count);
         } else {
             let roots: Vec<ExprId> = walk.roots.iter().copied().chain(fill.iter().map(|f| f.0)).collect();
-            if !roots.is_empty() {
-                self.tile_pass(&part, &roots, &|e, part| {
-                    e.put_all(part, &fill);
-                    leaf(e);
-                });
-            }
+            self.tile_pass(part, &roots, &|e, part| {
+                e.put_all(part, &fill);
+                leaf(e);
+            });
         }
-        for (s, &slot) in walk.sinks.iter().zip(sink_slots) {
-            if fill.contains(&(s.value, slot)) {
-                self.sink(s, slot, start, count);
-            }
+        for (s, slot) in sinks {
+            self.sink(s, slot, part.start, count);
         }
+        for (d, from) in narrow {
+            let dtype = self.args[d.arg.ix()].dtype;
+            let to = self.address_at(part, d.arg, d.index);
+            self.call(Symbol::Narrow(dtype), &[to, from, count], None);
+        }
+    }
+
+    /// What becomes the expression by a rounding that a store does anyway.
+    fn unrounded(&self, part: &Part, e: ExprId) -> ExprId {
+        match &self.body.expr(e).op {
+            ExprOp::Prim(Prim::Cast, x)
+                if self.body.expr(x[0]).dtype == DType::F32 && part.known.iter().all(|k| k.0 != e.ix()) =>
+            {
+                x[0]
+            }
+            _ => e,
+        }
+    }
+
+    /// A slot for a tile of four-byte elements.
+    fn tile_slot(&mut self) -> Value {
+        self.slot(4 * TILE as u32)
     }
 
     /// While functions of a row are computed, has memory brought into the caches that is needed soon: this tile of the
@@ -284,7 +231,8 @@ impl Emit<'_, '_> {
     fn prefetch_tiles(&mut self, part: &Part, calls: &[TileCall], count: Value) {
         let body = self.body;
         let rows = body.rows.len();
-        if part.done == 0 || calls.is_empty() || rows == 0 {
+        let functions = calls.iter().any(|c| matches!(c.callee, Callee::Function(_)));
+        if part.done == 0 || !functions || rows == 0 {
             return;
         }
         let loads = body.exprs.iter().filter_map(|e| match &e.op {
@@ -292,61 +240,27 @@ impl Emit<'_, '_> {
             _ => None,
         });
         let stores = body.stores.iter().map(|s| (s.arg, &s.index, 0));
-        let bytes = self.b.ins().ishl_imm_u(count, 2);
         let mut seen: Vec<(ArgId, &Index)> = Vec::new();
         for (arg, index, ahead) in loads.chain(stores) {
             let next = index.coef(AxisId(rows as u32 - 1));
             let contiguous = index.is_affine() && index.coef(AxisId(part.axis as u32)) == 1;
-            let fits = self.args[arg.ix()].dtype == DType::F32 && 4 * self.args[arg.ix()].len > FAR;
+            let dtype = self.args[arg.ix()].dtype;
+            let size = dtype.size() as u64;
+            let fits = is_tiled_float(dtype) && size * self.args[arg.ix()].len > FAR;
             if !fits || !contiguous || next == 0 || seen.contains(&(arg, index)) {
                 continue;
             }
             seen.push((arg, index));
             let at = self.address_at(part, arg, index);
-            let at = self.b.ins().iadd_imm_s(at, 4 * next * ahead);
+            let at = self.b.ins().iadd_imm_s(at, size as i64 * next * ahead);
+            let bytes = self.b.ins().imul_imm_s(count, size as i64);
             self.call(Symbol::Prefetch, &[at, bytes], None);
         }
     }
 
-    /// What the pass that fills slots for the calls of `pass` computes on its way, and later passes would again: those
-    /// values that something else is computed from later, with slots for them. Only what takes longer to compute than
-    /// to read.
-    fn kept_for_later(
-        &mut self,
-        part: &Part,
-        walk: &Walk<'_>,
-        calls: &[TileCall],
-        pass: usize,
-        fill: &[(ExprId, Value)],
-    ) -> Vec<(ExprId, Value)> {
-        let body = self.body;
-        let mut known: Vec<usize> = part.known.iter().map(|k| k.0).collect();
-        let now = self.closure_up_to(fill.iter().map(|f| f.0), &known);
-        let here = |e: &Self, i: usize| e.level[i] == 1 + part.axis && !known.contains(&i);
-        let computed = |e: &Self, i: usize| here(e, i) && matches!(body.exprs[i].op, ExprOp::Prim(..));
-        let long: Vec<usize> = (0..body.exprs.len())
-            .filter(|&i| now[i] && computed(self, i) && body.exprs[i].dtype == DType::F32)
-            .filter(|&i| body.exprs[i].operands().iter().any(|o| computed(self, o.ix())))
-            .filter(|&i| fill.iter().all(|f| f.0.ix() != i))
-            .collect();
-        known.extend(calls.iter().filter(|c| c.pass <= pass).map(|c| c.expr));
-        let later_args = calls.iter().filter(|c| c.pass > pass).flat_map(|c| c.args.iter().copied());
-        let roots: Vec<ExprId> =
-            walk.roots.iter().copied().chain(walk.sinks.iter().map(|s| s.value)).chain(later_args).collect();
-        let later = self.closure_up_to(roots.iter().copied(), &known);
-        let used = |i: usize| {
-            let reads = |j: usize| body.exprs[j].operands().iter().any(|o| o.ix() == i);
-            let by_new =
-                (0..body.exprs.len()).any(|j| later[j] && !now[j] && !known.contains(&j) && reads(j));
-            later[i] && (by_new || roots.iter().any(|r| r.ix() == i))
-        };
-        let kept: Vec<usize> = long.into_iter().filter(|&i| used(i)).take(MAX_KEPT).collect();
-        kept.into_iter().map(|i| (ExprId(i as u32), self.slot(4 * TILE as u32))).collect()
-    }
-
     /// Whether the expression is what is stored, as it is.
     fn is_result(&self, d: &Direct<'_>, expr: usize) -> bool {
-        d.value.ix() == expr && self.body.exprs[expr].dtype == DType::F32
+        self.unwidened(d.value).ix() == expr && is_tiled_float(self.body.exprs[expr].dtype)
     }
 
     /// Takes the tile at `from` into a reduction.
@@ -363,25 +277,24 @@ impl Emit<'_, '_> {
 
     /// Where the tile of an expression lies: known already, or an argument's elements one after another.
     fn tile_in_memory(&mut self, part: &Part, e: ExprId) -> Option<Value> {
-        let expr = self.body.expr(e);
-        if expr.dtype != DType::F32 {
-            return None;
-        }
-        if let Some(&(_, at)) = part.known.iter().find(|k| k.0 == e.ix()) {
+        if let Some(at) = self.known_tile(part, e) {
             return Some(at);
         }
-        let ExprOp::Load(load) = &expr.op else { return None };
-        let contiguous = load.index.is_affine() && load.index.coef(AxisId(part.axis as u32)) == 1;
-        if load.guard.is_some() || !contiguous {
-            return None;
-        }
-        Some(self.address_at(part, load.arg, &load.index))
+        let ExprOp::Load(load) = &self.body.expr(e).op else { return None };
+        self.is_plain_load(e, part.axis, DType::F32).then(|| self.address_at(part, load.arg, &load.index))
     }
 
-    /// The address of an f32 argument's element at the start of the tile.
+    /// Where the tile of a float lies that was computed.
+    fn known_tile(&self, part: &Part, e: ExprId) -> Option<Value> {
+        let known = |e: ExprId| part.known.iter().find(|k| k.0 == e.ix()).map(|k| k.1);
+        let float = is_tiled_float(self.body.expr(e).dtype);
+        if float { known(e).or_else(|| known(self.unwidened(e))) } else { None }
+    }
+
+    /// The address of an argument's element at the start of the tile.
     fn address_at(&mut self, part: &Part, arg: ArgId, index: &Index) -> Value {
         self.axes[part.axis] = Some(part.start);
-        let at = self.address(arg, DType::F32, index, 0, 0);
+        let at = self.address(arg, self.args[arg.ix()].dtype, index, 0, 0);
         self.axes[part.axis] = None;
         at
     }
@@ -430,14 +343,8 @@ impl Emit<'_, '_> {
         let inside = |e: &mut Self, i: Value| {
             e.axes[part.axis] = Some(i);
             for &(expr, at) in part.known.iter().filter(|k| needed[k.0]) {
-                let v = match e.body.exprs[expr].dtype {
-                    DType::U32 => e.take_from_tile(part, at, DType::U32),
-                    dtype => {
-                        // Computed in f32; smaller floats round once more.
-                        let v = e.take_from_tile(part, at, DType::F32);
-                        e.prim(Prim::Cast, DType::F32, dtype, &[v])
-                    }
-                };
+                let dtype = e.body.exprs[expr].dtype;
+                let v = e.take_from_tile(part, tile_dtype(dtype), at);
                 e.memo[expr] = Some(v);
                 e.trail.push(expr);
             }
@@ -466,7 +373,7 @@ impl Emit<'_, '_> {
         }
     }
 
-    fn take_from_tile(&mut self, part: &Part, tile: Value, dtype: DType) -> Val {
+    fn take_from_tile(&mut self, part: &Part, dtype: DType, tile: Value) -> Val {
         let place = self.tile_place(part, tile);
         if self.vec_axis.is_some() {
             self.load_contiguous(dtype, place)
@@ -475,58 +382,60 @@ impl Emit<'_, '_> {
         }
     }
 
-    /// Whether random bits with these operands have consecutive indices along the axis, and all else is the same.
-    fn counts_up(&self, args: &[ExprId], axis: usize) -> bool {
-        let [seed, index, site, iteration] = args else { return false };
-        let same = |e: &ExprId| self.level[e.ix()] <= axis;
-        tile::random(self.cpu.level).is_some()
-            && [seed, site, iteration].into_iter().all(same)
-            && self.slope(*index, axis) == Some(1)
+    /// Has a call's values written to `to`; its operands' tiles lie at `args`.
+    fn call_callee(&mut self, part: &Part, call: &TileCall, to: Value, args: &[Value], count: Value) {
+        let body = self.body;
+        let dtype = body.exprs[call.expr].dtype;
+        match call.callee {
+            Callee::Function(func) => {
+                let second = args.get(1).copied().unwrap_or(args[0]);
+                self.call(Symbol::Tile(func), &[to, args[0], second, count], None);
+            }
+            Callee::Random => {
+                let [seed, first, site, iteration] = self.random_args(part, call.expr);
+                self.call(Symbol::Random, &[to, count, seed, first, site, iteration], None);
+            }
+            Callee::Widen => {
+                let ExprOp::Load(load) = &body.exprs[call.expr].op else { return };
+                let from = self.address_at(part, load.arg, &load.index);
+                self.call(Symbol::Widen(dtype), &[to, from, count], None);
+            }
+            Callee::Round => {
+                self.call(Symbol::Round(dtype), &[to, args[0], count], None);
+            }
+            Callee::Rounded(prim) => {
+                let (mut places, mut with) = ([self.imm(0); 2], None);
+                for (place, o) in places.iter_mut().zip(body.exprs[call.expr].operands()) {
+                    match call.args.iter().position(|&a| a == o) {
+                        Some(i) => *place = args[i],
+                        None => {
+                            let v = self.value(o);
+                            with = Some(self.lane(v, dtype, 0));
+                        }
+                    }
+                }
+                let with = with.unwrap_or_else(|| self.lit(Lit::zero(DType::F32)));
+                self.call(Symbol::Rounded(prim, dtype), &[to, places[0], places[1], count, with], None);
+            }
+        }
+        if call.round {
+            self.call(Symbol::Round(dtype), &[to, to, count], None);
+        }
     }
 
-    /// By how much an integer expression grows with each step of an axis, if that is a constant that its form shows.
-    fn slope(&self, e: ExprId, axis: usize) -> Option<i64> {
-        if self.level[e.ix()] <= axis {
-            return Some(0);
-        }
-        let constant = |e: ExprId| match &self.body.expr(e).op {
-            ExprOp::Const(lit) => Some(lit.bits as i64),
-            _ => None,
-        };
-        let expr = self.body.expr(e);
-        match &expr.op {
-            ExprOp::AxisValue(a) => Some(i64::from(a.ix() == axis)),
-            ExprOp::Prim(Prim::Add, args) => {
-                self.slope(args[0], axis)?.checked_add(self.slope(args[1], axis)?)
-            }
-            ExprOp::Prim(Prim::Mul, args) => self.slope(args[0], axis)?.checked_mul(constant(args[1])?),
-            ExprOp::Prim(Prim::Cast, args) => {
-                let wide = |d: DType| matches!(d, DType::I64 | DType::U64);
-                let from = self.body.expr(args[0]).dtype;
-                if wide(from) && wide(expr.dtype) { self.slope(args[0], axis) } else { None }
-            }
-            _ => None,
-        }
-    }
-
-    /// The random bits `expr` of the tile.
-    fn call_random(&mut self, part: &Part, expr: usize, to: Value, count: Value) {
-        let ExprOp::Fn(_, args) = &self.body.exprs[expr].op else { return };
+    /// The operands of random words at the start of the tile.
+    fn random_args(&mut self, part: &Part, expr: usize) -> [Value; 4] {
+        let body = self.body;
+        let operands = body.exprs[expr].operands();
         self.axes[part.axis] = Some(part.start);
-        self.scoped(|e| {
-            let values: Vec<Val> = args.iter().map(|&a| e.value(a)).collect();
-            let [Val::One(seed), Val::One(index), Val::One(site), Val::One(iteration)] = values[..] else {
-                unreachable!("single values: no axis is a vector's between passes")
-            };
-            e.call(Symbol::Random, &[to, count, seed, index, site, iteration], None);
+        let values = self.scoped(|e| {
+            std::array::from_fn(|i| {
+                let v = e.value(operands[i]);
+                e.lane(v, body.expr(operands[i]).dtype, 0)
+            })
         });
         self.axes[part.axis] = None;
-    }
-
-    /// `to[i] = func(args[i]..)`
-    fn call_function(&mut self, func: Func, to: Value, args: &[Value], count: Value) {
-        let second = args.get(1).copied().unwrap_or(args[0]);
-        self.call(Symbol::Tile(func), &[to, args[0], second, count], None);
+        values
     }
 
     /// `to[i] = op(to[i], from[i])`
@@ -542,6 +451,7 @@ impl Emit<'_, '_> {
     }
 }
 
-fn is_small_float(dtype: DType) -> bool {
-    matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
+/// What a tile of an expression holds: all floats are f32, and random words are there as well.
+fn tile_dtype(dtype: DType) -> DType {
+    if dtype.is_float() { DType::F32 } else { dtype }
 }

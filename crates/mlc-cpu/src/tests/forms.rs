@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use half::{bf16, f16};
 use mlc_ir::DType;
 use mlc_ir::loops::Kernel;
 use mlc_ir::loops::text::parse_kernel;
@@ -204,12 +205,72 @@ fn in_place(r: u64, c: u64) -> Kernel {
     ))
 }
 
+/// GELU by sigmoid, each operation in a small float.
+fn gelu(dtype: DType, n: u64) -> Kernel {
+    parse(&format!(
+        "kernel @gelu_{dtype}(read x: {dtype}[{n}], write y: {dtype}[{n}]) rows() cols(c0: {n}) {{
+  !0 = infra %0 \"\" -
+  %0: {dtype} = load x[c0]
+  %1: {dtype} = mul %0, %0
+  %2: {dtype} = mul %1, %0
+  %3: {dtype} = const 0.044715
+  %4: {dtype} = mul %2, %3
+  %5: {dtype} = add %0, %4
+  %6: {dtype} = const 1.5957691
+  %7: {dtype} = mul %5, %6
+  %8: {dtype} = sigmoid %7
+  %9: {dtype} = mul %0, %8
+  store y[c0] = %9
+}}"
+    ))
+}
+
+/// Softmax of a small float, computed in f32.
+fn softmax_of(dtype: DType, r: u64, c: u64) -> Kernel {
+    let n = r * c;
+    parse(&format!(
+        "kernel @softmax_{dtype}(read x: {dtype}[{n}], write y: {dtype}[{n}]) rows(i0: {r}) cols(c0: {c}) {{
+  !0 = infra %0 \"\" -
+  %0: {dtype} = load x[{c}*i0 + c0]
+  %1: f32 = cast %0
+  acc0: f32 = max lanes %1
+  %2: f32 = acc0
+  %3: f32 = sub %1, %2
+  %4: f32 = exp %3
+  acc1: f32 = sum lanes %4
+  %5: f32 = acc1
+  %6: f32 = div %4, %5
+  %7: {dtype} = cast %6
+  store y[{c}*i0 + c0] = %7
+}}"
+    ))
+}
+
+fn cast(from: DType, to: DType, n: u64) -> Kernel {
+    parse(&format!(
+        "kernel @{from}_to_{to}(read x: {from}[{n}], write y: {to}[{n}]) rows() cols(c0: {n}) {{
+  !0 = infra %0 \"\" -
+  %0: {from} = load x[c0]
+  %1: {to} = cast %0
+  store y[c0] = %1
+}}"
+    ))
+}
+
 /// Moderate numbers for floats, labels below 10 for bytes.
 fn inputs(k: &Kernel, seed: u64) -> Vec<Vec<u8>> {
     let mut rng = Rng::new(seed);
     let fill = |a: &mlc_ir::loops::Arg| match a.dtype {
         DType::F32 => {
             (0..a.len).flat_map(|_| ((rng.below(20_001) as f32 - 10_000.0) / 2000.0).to_le_bytes()).collect()
+        }
+        DType::F16 | DType::BF16 => {
+            let mut small = || (rng.below(20_001) as f32 - 10_000.0) / 2000.0;
+            let bits = |x: f32| match a.dtype {
+                DType::F16 => f16::from_f32(x).to_bits(),
+                _ => bf16::from_f32(x).to_bits(),
+            };
+            (0..a.len).flat_map(|_| bits(small()).to_le_bytes()).collect()
         }
         d => (0..a.len * d.size() as u64).map(|_| rng.below(10) as u8).collect(),
     };
@@ -225,6 +286,17 @@ fn forms_keep_their_bits() {
         }
     }
     for n in [63, 64, 255, 257, 1000] {
+        for small in [DType::F16, DType::BF16] {
+            let all = [
+                gelu(small, n),
+                softmax_of(small, 3, n),
+                cast(DType::F32, small, n),
+                cast(small, DType::F32, n),
+            ];
+            for k in all {
+                check(&format!("{} {n}", k.name), &k, &inputs(&k, n));
+            }
+        }
         check("exp", &exp(n), &inputs(&exp(n), n));
         check("relu", &relu_ax_b(n), &inputs(&relu_ax_b(n), n));
     }
@@ -240,8 +312,8 @@ fn forms_keep_their_bits() {
 #[test]
 fn long_arguments_keep_their_bits() {
     let (r, c) = (301, 450);
-    for k in [softmax(r, c), norm_gelu(r, c)] {
-        assert!(k.args[0].len * 4 > crate::emit::FAR);
+    for k in [softmax(r, c), norm_gelu(r, c), softmax_of(DType::F16, 2 * r, c)] {
+        assert!(k.args[0].len * k.args[0].dtype.size() as u64 > crate::emit::FAR);
         check(&format!("{} {r}x{c}", k.name), &k, &inputs(&k, c));
     }
 }
@@ -305,6 +377,14 @@ fn times() {
         cross_entropy(4096, 1000),
         column_sum(64, 128),
         column_sum(4096, 1024),
+        gelu(DType::F16, 4096),
+        gelu(DType::BF16, 4096),
+        softmax_of(DType::F16, 4096, 1000),
+        softmax_of(DType::BF16, 4096, 1000),
+        cast(DType::F32, DType::F16, 4096),
+        cast(DType::F32, DType::BF16, 4096),
+        cast(DType::F16, DType::F32, 4096),
+        cast(DType::BF16, DType::F32, 4096),
     ];
     for k in list {
         let (ns, compile) = mean(&k);

@@ -9,6 +9,7 @@ mod machine;
 mod plan;
 mod prims;
 mod random;
+mod small;
 
 use std::sync::Arc;
 

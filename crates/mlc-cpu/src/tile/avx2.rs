@@ -173,6 +173,42 @@ impl Lanes for Avx2 {
         // SAFETY: the caller's promise.
         unsafe { _mm256_storeu_ps(to, v) }
     }
+
+    #[inline(always)]
+    unsafe fn store_by_lane(self, v: [__m256; 4], to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [a, b, c, d] = v;
+            let pairs = [
+                (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d)),
+                (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d)),
+            ];
+            for (i, (ab, cd)) in pairs.into_iter().enumerate() {
+                let (ab, cd) = (_mm256_castps_pd(ab), _mm256_castps_pd(cd));
+                // Lanes 0 and 4, then 1 and 5; or 2 and 6, then 3 and 7.
+                let even = _mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd));
+                let odd = _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd));
+                self.store(_mm256_permute2f128_ps::<0x20>(even, odd), to.add(8 * i));
+                self.store(_mm256_permute2f128_ps::<0x31>(even, odd), to.add(16 + 8 * i));
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_half(self, from: *const u16) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_half(self, v: __m256i, to: *mut u16) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            // Each 128 bits are packed on their own.
+            let packed = _mm256_permute4x64_epi64::<0b00_00_10_00>(_mm256_packus_epi32(v, v));
+            _mm_storeu_si128(to.cast(), _mm256_castsi256_si128(packed));
+        }
+    }
 }
 
 impl Fold for Avx2 {

@@ -168,6 +168,40 @@ impl Lanes for Avx512 {
         // SAFETY: the caller's promise.
         unsafe { _mm512_storeu_ps(to, v) }
     }
+
+    #[inline(always)]
+    unsafe fn store_by_lane(self, v: [__m512; 4], to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let [a, b, c, d] = v;
+            let pairs = [
+                (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d)),
+                (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d)),
+            ];
+            // Quarter k of `even[i]` is lane 4k + 2i, of `odd[i]` the one after it.
+            let all = pairs.map(|(ab, cd)| (_mm512_castps_pd(ab), _mm512_castps_pd(cd)));
+            let even = all.map(|(ab, cd)| _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd)));
+            let odd = all.map(|(ab, cd)| _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)));
+            let low = [0, 1].map(|i| _mm512_shuffle_f32x4::<0b01_00_01_00>(even[i], odd[i]));
+            let high = [0, 1].map(|i| _mm512_shuffle_f32x4::<0b11_10_11_10>(even[i], odd[i]));
+            self.store(_mm512_shuffle_f32x4::<0b10_00_10_00>(low[0], low[1]), to);
+            self.store(_mm512_shuffle_f32x4::<0b11_01_11_01>(low[0], low[1]), to.add(16));
+            self.store(_mm512_shuffle_f32x4::<0b10_00_10_00>(high[0], high[1]), to.add(32));
+            self.store(_mm512_shuffle_f32x4::<0b11_01_11_01>(high[0], high[1]), to.add(48));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_half(self, from: *const u16) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_half(self, v: __m512i, to: *mut u16) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(v)) }
+    }
 }
 
 impl Fold for Avx512 {

@@ -1,5 +1,4 @@
-//! Tile primitives: functions on up to 256 contiguous f32, random bits, and reductions of any number, precompiled for
-//! each level.
+//! Tile primitives: functions on up to 256 contiguous f32 and reductions of any number, precompiled for each level.
 //!
 //! They are the functions' one expansion with [`Arith`](mlc_ir::loops::functions::Arith) on the level's vectors: the
 //! same operations on each element as the interpreter does, so equal to it bit for bit. A last group that is not
@@ -11,12 +10,12 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod random;
+mod small;
 mod two;
-
-pub use random::RandomFn;
 
 use std::mem::MaybeUninit;
 
+use mlc_ir::DType;
 use mlc_ir::loops::functions::{Arith, Scalar32, begin, binary, end, unary};
 use mlc_ir::loops::{Func, Prim, RedOp};
 
@@ -26,7 +25,10 @@ use crate::features::Level;
 /// Elements of a tile.
 pub const TILE: usize = 256;
 
-/// `dst[i] = f(a[i], b[i])` for `i < n`; functions of one operand do not read `b`. `dst` may be `a`.
+pub use random::RandomFn;
+pub use small::SmallCode;
+
+/// `dst[i] = f(a[i], b[i])` for `i < n`; functions of one operand do not read `b`. `dst` may be `a` or `b`.
 pub type TileFn = unsafe extern "C" fn(dst: *mut f32, a: *const f32, b: *const f32, n: u64);
 
 /// The code of a function for a level that the machine has. None for the baseline, where vectors of four are all
@@ -82,13 +84,26 @@ pub fn by_value(prim: Prim, level: Level) -> Option<ByValueFn> {
     }
 }
 
-/// The code of random bits, for a level that the machine has. As [`code`], none for the baseline.
+/// The code that draws random words, for a level that the machine has. As [`code`], none for the baseline.
 pub fn random(level: Level) -> Option<RandomFn> {
     match level {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 => Some(avx512::random),
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => Some(avx2::random),
+        Level::Portable => None,
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => None,
+    }
+}
+
+/// The code of a small float, f16 or bf16, for a level that the machine has. As [`code`], none for the baseline.
+pub fn small(dtype: DType, level: Level) -> Option<SmallCode> {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => avx512::small(dtype),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => avx2::small(dtype),
         Level::Portable => None,
         #[cfg(not(target_arch = "x86_64"))]
         _ => None,
@@ -118,6 +133,24 @@ trait Lanes: Arith + Copy {
     /// # Safety
     /// As [`Lanes::load`].
     unsafe fn store(self, v: Self::F, to: *mut f32);
+
+    /// Stores lane by lane: lane i of `v[j]` goes to `to[4 * i + j]`.
+    ///
+    /// # Safety
+    /// As [`Lanes::load`], of four times as many elements.
+    unsafe fn store_by_lane(self, v: [Self::F; 4], to: *mut f32);
+
+    /// Half words, zero-extended.
+    ///
+    /// # Safety
+    /// As [`Lanes::load`].
+    unsafe fn load_half(self, from: *const u16) -> Self::U;
+
+    /// Stores the lower half of each lane; the upper is 0.
+    ///
+    /// # Safety
+    /// As [`Lanes::load`].
+    unsafe fn store_half(self, v: Self::U, to: *mut u16);
 }
 
 /// Vectors whose lanes can be folded.
@@ -279,19 +312,21 @@ unsafe fn fold<L: Fold>(lanes: L, op: RedOp, at: *mut f32, n: u64) -> f32 {
     }
 }
 
+/// One of [`BY_VALUE`].
+#[inline(always)]
+fn apply<A: Arith>(a: &mut A, prim: Prim, x: A::F, y: A::F) -> A::F {
+    match prim {
+        Prim::Add => a.add(x, y),
+        Prim::Sub => a.sub(x, y),
+        Prim::Mul => a.mul(x, y),
+        _ => a.div(x, y),
+    }
+}
+
 /// # Safety
 /// As [`ByValueFn`]; the machine has the vectors' instruction set.
 #[inline(always)]
 unsafe fn with_value<L: Lanes>(lanes: L, prim: Prim, dst: *mut f32, src: *const f32, n: u64, with: f32) {
-    #[inline(always)]
-    fn apply<A: Arith>(a: &mut A, prim: Prim, x: A::F, y: A::F) -> A::F {
-        match prim {
-            Prim::Add => a.add(x, y),
-            Prim::Sub => a.sub(x, y),
-            Prim::Mul => a.mul(x, y),
-            _ => a.div(x, y),
-        }
-    }
     let (mut lanes, n) = (lanes, n as usize);
     let full = n / L::COUNT * L::COUNT;
     let all = lanes.num(with.into());
@@ -330,6 +365,8 @@ macro_rules! tile_functions {
         $crate::tile::tile_reductions!($lanes, $feature, sum Sum, product Prod, largest Max, smallest Min);
         $crate::tile::tile_by_value!($lanes, $feature, add Add, sub Sub, mul Mul, div Div);
 
+        $crate::tile::small::tile_small!($lanes, $feature, f16 F16, bf16 BF16);
+
         /// # Safety
         /// As [`RandomFn`](crate::tile::RandomFn); the machine has the instruction set.
         #[target_feature(enable = $feature)]
@@ -337,12 +374,12 @@ macro_rules! tile_functions {
             dst: *mut u32,
             n: u64,
             seed: u64,
-            index: u64,
+            first: u64,
             site: u32,
             iteration: u32,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { crate::tile::random::random($lanes, dst, n, seed, index, site, iteration) }
+            unsafe { crate::tile::random::words($lanes, dst, n, seed, first, [site, iteration]) }
         }
     };
 }
@@ -418,152 +455,4 @@ macro_rules! tile_function {
 use tile_function;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::features::CpuFeatures;
-
-    const UNARY: [Func; 10] = [
-        Func::Exp,
-        Func::Expm1,
-        Func::Log,
-        Func::Log1p,
-        Func::Sin,
-        Func::Cos,
-        Func::Tan,
-        Func::Tanh,
-        Func::Erf,
-        Func::Sigmoid,
-    ];
-
-    fn same(a: f32, b: f32) -> bool {
-        a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
-    }
-
-    /// Every `step`th bit pattern from `start` on, on every level, against the scalar expansion.
-    fn sweep(f: Func, start: u32, step: usize) {
-        let code: Vec<_> =
-            CpuFeatures::available().into_iter().filter_map(|c| Some((c, code(f, c.level)?))).collect();
-        let mut bits = (start..=u32::MAX).step_by(step).peekable();
-        while bits.peek().is_some() {
-            let x: Vec<f32> = bits.by_ref().take(TILE - 3).map(f32::from_bits).collect();
-            let want: Vec<f32> = x.iter().map(|&x| unary(f, &mut Scalar32, x).unwrap()).collect();
-            for (cpu, code) in &code {
-                let mut got = x.clone();
-                // SAFETY: the level is the machine's, the lengths are equal.
-                unsafe { code(got.as_mut_ptr(), got.as_ptr(), x.as_ptr(), x.len() as u64) };
-                for ((&x, &g), &w) in x.iter().zip(&got).zip(&want) {
-                    assert!(same(g, w), "{f}({x:e}) on {cpu}: {g:e}, want {w:e}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn tiles_are_the_expansion() {
-        for (i, f) in UNARY.into_iter().enumerate() {
-            sweep(f, i as u32, 49_999);
-        }
-    }
-
-    #[test]
-    #[ignore = "all 2^32 inputs of ten functions: minutes in a release build"]
-    fn tiles_are_the_expansion_on_every_input() {
-        for f in UNARY {
-            sweep(f, 0, 1);
-        }
-    }
-
-    #[test]
-    fn lanes_fold_by_halves() {
-        let special = [0.0, -0.0, 1.5, f32::NAN, -1e-40, f32::INFINITY, -2.25, 3e38];
-        for op in [RedOp::Sum, RedOp::Prod, RedOp::Max, RedOp::Min] {
-            for width in [1, 2, 4, 8, 16, 32, 64, 128, 256] {
-                for shift in 0..=special.len() {
-                    // All numbers, then with one special value at every distance.
-                    let value = |i: usize| ((i * 37 % 19) as f32 - 9.0) / 8.0;
-                    let mut lanes: Vec<f32> = (0..width).map(value).collect();
-                    if let Some(&x) = special.get(shift) {
-                        lanes[shift * 31 % width] = x;
-                    }
-                    let mut want = lanes.clone();
-                    while want.len() > 1 {
-                        let upper = want.split_off(want.len() / 2);
-                        for (x, y) in want.iter_mut().zip(upper) {
-                            *x = combine(&mut Scalar32, op, *x, y);
-                        }
-                    }
-                    for cpu in CpuFeatures::available() {
-                        let Some((_, fold)) = reduction(op, cpu.level) else { continue };
-                        let mut lanes = lanes.clone();
-                        // SAFETY: the level is the machine's.
-                        let got = unsafe { fold(lanes.as_mut_ptr(), width as u64) };
-                        assert!(
-                            same(got, want[0]),
-                            "{op:?} of {width} on {cpu}: {got:e}, want {:e}",
-                            want[0]
-                        );
-                    }
-                }
-            }
-        }
-    }
-
-    /// `cargo test --release -p mlc-cpu -- --ignored --nocapture times_of_tiles`: picoseconds for an element.
-    #[test]
-    #[ignore = "prints times"]
-    fn times_of_tiles() {
-        let best = |run: &mut dyn FnMut()| {
-            let one = |run: &mut dyn FnMut()| {
-                let start = std::time::Instant::now();
-                (0..200).for_each(|_| run());
-                start.elapsed().as_nanos() as f64 / (0.2 * TILE as f64)
-            };
-            (0..200).map(|_| one(run)).fold(f64::INFINITY, f64::min)
-        };
-        let x: Vec<f32> = (0..TILE).map(|i| (i as f32 - 128.0) / 40.0).collect();
-        let (mut y, n) = (x.clone(), TILE as u64);
-        for cpu in CpuFeatures::available() {
-            for f in UNARY {
-                let Some(code) = code(f, cpu.level) else { continue };
-                // SAFETY: the level is the machine's, the lengths are equal.
-                let ps = best(&mut || unsafe { code(y.as_mut_ptr(), x.as_ptr(), x.as_ptr(), n) });
-                println!("{cpu} {f}: {ps:.0}");
-            }
-            for op in [RedOp::Sum, RedOp::Max] {
-                let Some((combine, fold)) = reduction(op, cpu.level) else { continue };
-                // SAFETY: as above.
-                let ps = best(&mut || unsafe { combine(y.as_mut_ptr(), x.as_ptr(), n) });
-                // SAFETY: as above.
-                let folded = best(&mut || unsafe { assert!(!fold(y.as_mut_ptr(), n).is_nan()) });
-                println!("{cpu} {op:?}: {ps:.0}, fold {folded:.0}");
-            }
-            for prim in BY_VALUE {
-                let Some(code) = by_value(prim, cpu.level) else { continue };
-                // SAFETY: as above.
-                let ps = best(&mut || unsafe { code(y.as_mut_ptr(), x.as_ptr(), n, 1.25) });
-                println!("{cpu} {prim}: {ps:.0}");
-            }
-        }
-    }
-
-    #[test]
-    fn functions_of_two() {
-        let special =
-            [0.0, -0.0, 1.0, -1.0, 2.5, -3.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-40, 3e38, 0.5];
-        let pairs: Vec<(f32, f32)> =
-            special.iter().flat_map(|&x| special.iter().map(move |&y| (x, y))).collect();
-        let (x, y): (Vec<f32>, Vec<f32>) = pairs.iter().copied().unzip();
-        for f in [Func::Pow, Func::Atan2] {
-            for cpu in CpuFeatures::available() {
-                let Some(code) = code(f, cpu.level) else { continue };
-                let mut got = x.clone();
-                // SAFETY: the level is the machine's, the lengths are equal.
-                unsafe { code(got.as_mut_ptr(), x.as_ptr(), y.as_ptr(), x.len() as u64) };
-                for (&(x, y), &g) in pairs.iter().zip(&got) {
-                    let w = binary(f, &mut Scalar32, x, y).unwrap();
-                    assert!(same(g, w), "{f}({x:e}, {y:e}) on {cpu}: {g:e}, want {w:e}");
-                }
-            }
-        }
-    }
-}
+mod tests;

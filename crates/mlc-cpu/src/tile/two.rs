@@ -99,4 +99,28 @@ impl<L: Lanes> Lanes for Two<L> {
             self.0.store(v.1, to.add(L::COUNT));
         }
     }
+
+    #[inline(always)]
+    unsafe fn store_by_lane(self, v: [Self::F; 4], to: *mut f32) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.0.store_by_lane(v.map(|v| v.0), to);
+            self.0.store_by_lane(v.map(|v| v.1), to.add(4 * L::COUNT));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_half(self, from: *const u16) -> Self::U {
+        // SAFETY: the caller's promise.
+        unsafe { (self.0.load_half(from), self.0.load_half(from.add(L::COUNT))) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_half(self, v: Self::U, to: *mut u16) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.0.store_half(v.0, to);
+            self.0.store_half(v.1, to.add(L::COUNT));
+        }
+    }
 }

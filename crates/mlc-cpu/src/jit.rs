@@ -5,6 +5,8 @@
 //! unit (but its name) and the level of the instruction set, on nothing else: equal units share their code
 //! ([`crate::store`]).
 
+use std::fmt::Write as _;
+
 use cranelift::codegen::Context;
 use cranelift::codegen::binemit::Reloc as Kind;
 use cranelift::codegen::control::ControlPlane;
@@ -18,11 +20,12 @@ use mlc_diag::Diagnostic;
 use mlc_ir::loops::{Arg, LoopBody, Scatter};
 use serde::Serialize;
 
-use crate::emit::{self, Needs, Work};
+use crate::emit::{self, Needs, Pass, Work};
 use crate::features::CpuFeatures;
 use crate::link::{Piece, Reloc};
 use crate::schedule::Part;
 use crate::symbols::Symbol;
+use crate::vector;
 
 /// A compiled function: argument pointers, a range of chunks, working memory of the call and of the thread.
 pub type KernelFn = unsafe extern "C" fn(*const *mut u8, u64, u64, *mut u8, *mut u8);
@@ -105,13 +108,30 @@ impl Generator {
     /// # Errors
     /// What Cranelift refuses: a bug.
     pub fn compile(&mut self, unit: &Unit) -> Result<Compiled, Diagnostic> {
-        let needs = self.build(unit);
+        let (needs, passes) = self.build(unit);
         let (context, isa) = (&mut self.context, &*self.isa);
         let code = context.compile(isa, &mut ControlPlane::default());
         let code = code.map_err(|e| refused(unit, &format!("{:?}", e.inner)))?;
         let align = (code.buffer.alignment as usize).max(isa.function_alignment().preferred as usize);
-        let (bytes, found) = (code.code_buffer().to_vec(), code.buffer.relocs().to_vec());
-        let relocs = found.iter().map(|r| self.relocation(unit, r)).collect::<Result<_, _>>()?;
+        let (mut bytes, found) = (code.code_buffer().to_vec(), code.buffer.relocs().to_vec());
+        let mut places = Vec::with_capacity(passes.len());
+        for (_, code) in &passes {
+            bytes.resize(bytes.len().next_multiple_of(vector::ALIGN), 0xcc);
+            places.push(bytes.len());
+            bytes.extend_from_slice(code);
+        }
+        let align = if passes.is_empty() { align } else { align.max(vector::ALIGN) };
+        let mut relocs = Vec::new();
+        for r in &found {
+            match self.own_pass(r).and_then(|pass| places.get(pass)) {
+                Some(&at) => {
+                    let place = r.offset as usize;
+                    let distance = (at as i64 - place as i64 + r.addend) as i32;
+                    bytes[place..place + 4].copy_from_slice(&distance.to_le_bytes());
+                }
+                None => relocs.push(self.relocation(unit, r)?),
+            }
+        }
         Ok(Compiled { piece: Piece { bytes, align, relocs }, needs })
     }
 
@@ -120,18 +140,22 @@ impl Generator {
     /// # Errors
     /// As [`Generator::compile`].
     pub fn text(&mut self, unit: &Unit, what: Text) -> Result<String, Diagnostic> {
-        self.build(unit);
+        let (_, passes) = self.build(unit);
+        let mut programs = String::new();
+        for (i, (program, code)) in passes.iter().enumerate() {
+            let _ = writeln!(programs, "\npass u{}:{i} ; {} bytes\n{program}", emit::PASSES, code.len());
+        }
         if what == Text::Clif {
-            return Ok(self.context.func.display().to_string());
+            return Ok(format!("{}{programs}", self.context.func.display()));
         }
         self.context.set_disasm(true);
         let code = self.context.compile(&*self.isa, &mut ControlPlane::default());
         let code = code.map_err(|e| refused(unit, &format!("{:?}", e.inner)))?;
-        Ok(code.vcode.clone().unwrap_or_default())
+        Ok(format!("{}{programs}", code.vcode.clone().unwrap_or_default()))
     }
 
     /// Emits a unit into the context.
-    fn build(&mut self, unit: &Unit) -> Needs {
+    fn build(&mut self, unit: &Unit) -> (Needs, Vec<Pass>) {
         self.context.clear();
         let func = &mut self.context.func;
         func.signature.call_conv = self.isa.default_call_conv();
@@ -143,11 +167,11 @@ impl Generator {
             Source::Body(body) => Work::Body(body),
             Source::Scatter(scatter) => Work::Scatter(scatter),
         };
-        let needs =
+        let built =
             emit::function(&mut builder, work, unit.part, &unit.args, unit.site, unit.faults, self.cpu);
         builder.finalize(self.isa.frontend_config());
         debug_assert!(!self.has_addresses(), "@{} holds an address: use a symbol", unit.name);
-        needs
+        built
     }
 
     /// Does a constant look like an address in this program? Such code could not be kept in a file.
@@ -162,6 +186,13 @@ impl Generator {
             }
             _ => false,
         })
+    }
+
+    /// Which of the function's own passes is called here, if one is.
+    fn own_pass(&self, r: &FinalizedMachReloc) -> Option<usize> {
+        let FinalizedRelocTarget::ExternalName(ExternalName::User(name)) = &r.target else { return None };
+        let name = &self.context.func.params.user_named_funcs()[*name];
+        (name.namespace == emit::PASSES && r.kind == Kind::X86CallPCRel4).then_some(name.index as usize)
     }
 
     fn relocation(&self, unit: &Unit, r: &FinalizedMachReloc) -> Result<Reloc, Diagnostic> {

@@ -34,6 +34,7 @@ mod shape;
 pub mod store;
 mod symbols;
 mod tile;
+mod vector;
 
 pub use backend::{CpuBackend, CpuOptions};
 pub use features::{CpuFeatures, Level};

@@ -37,11 +37,12 @@ impl Emit<'_, '_> {
         }
         let vector = self.prefers_vector(needed);
         let small = self.take_small(&mut stores, vector);
-        let roots = store_roots(&stores);
+        let (roots, direct) = (store_roots(&stores), self.all_direct(&stores));
         let walk = Walk {
             bounds: Some(bounds),
             vector,
             roots: &roots,
+            direct: &direct,
             small: &small,
             unroll: true,
             ..Walk::over(a..a + 1, needed)

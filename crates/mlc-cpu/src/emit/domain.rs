@@ -33,8 +33,8 @@ pub struct Walk<'n> {
     /// The innermost loop goes in tiles, of which these take each.
     pub tiles: bool,
     pub sinks: &'n [Sink],
-    /// What the leaf does, where a tile of it can be written at once.
-    pub direct: Option<Direct<'n>>,
+    /// All that the leaf does, where that is storing elements of 32 bits one after another.
+    pub direct: &'n [Direct<'n>],
     /// Stores of small floats that are written a tile at a time; the leaf leaves them out.
     pub small: &'n [Direct<'n>],
     /// Runs after each tile, with its end.
@@ -55,7 +55,7 @@ impl<'n> Walk<'n> {
             done: 0,
             tiles: false,
             sinks: &[],
-            direct: None,
+            direct: &[],
             small: &[],
             after_tile: None,
             unroll: false,
@@ -257,12 +257,7 @@ impl Emit<'_, '_> {
         let sinks = if tiles { tails.sinks(self) } else { Vec::new() };
         let mut roots = store_roots(&in_sweep);
         let elements = tails.elements(self, tiles);
-        let direct = match &in_sweep[..] {
-            [(_, s)] if tiles && elements.is_empty() && small.is_empty() => {
-                self.direct(s).filter(|d| self.args[d.arg.ix()].dtype == DType::F32)
-            }
-            _ => None,
-        };
+        let direct = if elements.is_empty() { self.all_direct(&in_sweep) } else { Vec::new() };
         roots.extend(elements);
         let walk = Walk {
             bounds,
@@ -271,7 +266,7 @@ impl Emit<'_, '_> {
             done,
             tiles,
             sinks: &sinks,
-            direct,
+            direct: &direct,
             small: &small,
             unroll: true,
             ..Walk::over(first..body.axes().count(), &needed)
@@ -285,9 +280,16 @@ impl Emit<'_, '_> {
         });
     }
 
+    /// The stores, if the elements of each are of 32 bits and lie one after another.
+    pub fn all_direct<'s>(&self, stores: &[(usize, &'s Store)]) -> Vec<Direct<'s>> {
+        let word = |s: &Store| matches!(self.args[s.arg.ix()].dtype, DType::F32 | DType::I32 | DType::U32);
+        let direct = stores.iter().map(|(_, s)| self.direct(s).filter(|_| word(s)));
+        direct.collect::<Option<_>>().unwrap_or_default()
+    }
+
     /// A store whose elements lie one after another.
     pub fn direct<'s>(&self, s: &'s Store) -> Option<Direct<'s>> {
-        let axis = AxisId(self.body.axes().count() as u32 - 1);
+        let axis = AxisId(self.body.axes().count().checked_sub(1)? as u32);
         let contiguous = s.index.is_affine() && s.index.coef(axis) == 1;
         (contiguous && s.guard.is_none()).then_some(Direct { arg: s.arg, index: &s.index, value: s.value })
     }
@@ -345,6 +347,9 @@ impl Emit<'_, '_> {
         }
         let calls = if n >= TILE_MIN { self.tile_calls(walk, a) } else { Vec::new() };
         let (lo, hi) = bounds.map_or_else(|| (self.imm(0), self.imm(n as i64)), |b| (b.lo, b.hi));
+        if n >= TILE_MIN && calls.is_empty() && self.direct_pass(walk, a, (lo, hi)) {
+            return;
+        }
         if walk.tiles || !walk.small.is_empty() || !calls.is_empty() {
             return self.tiled(walk, a, &calls, (lo, hi), leaf);
         }

@@ -19,6 +19,7 @@ mod calls;
 mod domain;
 mod half;
 mod index;
+mod passes;
 mod prims;
 mod reduce;
 mod scatter;
@@ -42,6 +43,7 @@ use crate::schedule::{Part, Schedule};
 use crate::symbols::Symbol;
 
 pub use domain::stores_once_a_row;
+pub use passes::{PASSES, Pass};
 #[cfg(test)]
 pub use tiles::FAR;
 pub use value::{LANES, Val};
@@ -108,6 +110,8 @@ pub struct Emit<'a, 'b> {
     stage: Vec<u32>,
     sites: Sites,
     cpu: CpuFeatures,
+    /// Loops of the longest vectors that the function calls.
+    passes: Vec<Pass>,
 }
 
 /// Numbers of fault sites.
@@ -147,7 +151,7 @@ pub fn function(
     site: u64,
     faults: bool,
     cpu: CpuFeatures,
-) -> Needs {
+) -> (Needs, Vec<Pass>) {
     let body = match work {
         Work::Body(body) => body,
         Work::Scatter(s) => &s.body,
@@ -183,6 +187,7 @@ pub fn function(
         stage: analysis.stage,
         sites: Sites::of(body, site),
         cpu,
+        passes: Vec::new(),
         b,
     };
     let chunks = match work {
@@ -190,7 +195,7 @@ pub fn function(
         Work::Scatter(s) => e.scatter(s, part, begin, end),
     };
     e.b.ins().return_(&[]);
-    Needs { scratch: e.need, chunks }
+    (Needs { scratch: e.need, chunks }, e.passes)
 }
 
 /// The loop of each expression: see [`Emit::level`].

@@ -19,6 +19,7 @@ use mlc_ir::loops::{ArgId, AxisId, ExprId, ExprOp, Index, Lit, Prim, RedOp};
 use super::Emit;
 use super::calls::{Buffer, Callee, TileCall, is_tiled_float};
 use super::domain::Walk;
+use super::passes::To;
 use super::value::Val;
 use crate::features::Level;
 use crate::symbols::Symbol;
@@ -46,10 +47,25 @@ pub struct Direct<'n> {
     pub value: ExprId,
 }
 
+impl<'n> Direct<'n> {
+    fn to(&self) -> (ExprId, To<'n>) {
+        (self.value, To::Arg(self.arg, self.index))
+    }
+}
+
+impl Walk<'_> {
+    /// The one store of f32, where there is no other.
+    fn only_store(&self, e: &Emit<'_, '_>) -> Option<&Direct<'_>> {
+        let [direct] = self.direct else { return None };
+        let alone = self.small.is_empty() && e.args[direct.arg.ix()].dtype == DType::F32;
+        alone.then_some(direct)
+    }
+}
+
 /// What one pass over a tile knows.
 pub struct Part {
     pub axis: usize,
-    start: Value,
+    pub start: Value,
     end: Value,
     /// Expressions that are there, with the addresses of their tiles.
     pub known: Vec<(usize, Value)>,
@@ -109,12 +125,7 @@ impl Emit<'_, '_> {
         let done = walk.done;
         let mut part = Part { axis, start, end, known: Vec::new(), done };
         self.prefetch_tiles(&part, calls, count);
-        for i in 0..self.buffers.len() {
-            if let Some(Buffer { base, full: true }) = self.buffers[i] {
-                let at = self.tile_of(base, start);
-                part.known.push((i, at));
-            }
-        }
+        part.known = self.kept_tiles(start);
         let passes = calls.iter().map(|c| c.pass + 1).max().unwrap_or(0);
         // What a function computes last may be all that is stored.
         let mut stored = false;
@@ -141,7 +152,7 @@ impl Emit<'_, '_> {
             self.fill_slots(&part, fill, count);
             part.known.extend(kept.iter().map(|&(e, slot)| (e.ix(), slot)));
             for (&c, (places, free)) in now.iter().zip(&operands) {
-                let to = match (self.buffers[calls[c].expr], &walk.direct) {
+                let to = match (self.buffers[calls[c].expr], walk.only_store(self)) {
                     (Some(buffer), _) => self.tile_of(buffer.base, start),
                     (_, Some(d)) if walk.sinks.is_empty() && self.is_result(d, calls[c].expr) => {
                         stored = true;
@@ -158,19 +169,43 @@ impl Emit<'_, '_> {
         }
     }
 
+    /// Loops over `lo..hi` of the innermost axis in one pass of long vectors, if that is all that there is to do. False,
+    /// and nothing is emitted, if it is not.
+    pub fn direct_pass(&mut self, walk: &Walk<'_>, axis: usize, (lo, hi): (Value, Value)) -> bool {
+        if !walk.sinks.is_empty()
+            || !walk.small.is_empty()
+            || walk.after_tile.is_some()
+            || walk.direct.is_empty()
+        {
+            return false;
+        }
+        let known = self.kept_tiles(lo);
+        let part = Part { axis, start: lo, end: hi, known, done: walk.done };
+        let count = self.b.ins().isub(hi, lo);
+        let stores: Vec<(ExprId, To<'_>)> = walk.direct.iter().map(Direct::to).collect();
+        self.vector_pass(&part, &stores, count)
+    }
+
+    /// The buffers of rows that earlier sweeps have filled, from `start` on.
+    fn kept_tiles(&mut self, start: Value) -> Vec<(usize, Value)> {
+        let full = |b: Option<Buffer>| b.filter(|b| b.full).map(|b| b.base);
+        (0..self.buffers.len())
+            .filter_map(|i| {
+                let base = full(self.buffers[i])?;
+                Some((i, self.tile_of(base, start)))
+            })
+            .collect()
+    }
+
     /// Reductions and stores of a tile, and the last pass.
     fn rest_of_tile(&mut self, walk: &Walk<'_>, part: &Part, count: Value, leaf: &dyn Fn(&mut Self)) {
         let mut fill: Vec<(ExprId, Value)> = Vec::new();
         // Reductions of what lies in memory need no pass, and come before it: the pass may write there.
-        let mut sinks: Vec<(&Sink, Value)> = Vec::new();
+        let mut pending: Vec<&Sink> = Vec::new();
         for s in walk.sinks {
             match self.tile_in_memory(part, s.value) {
                 Some(from) => self.sink(s, from, part.start, count),
-                None => {
-                    let slot = self.tile_slot();
-                    fill.push((s.value, slot));
-                    sinks.push((s, slot));
-                }
+                None => pending.push(s),
             }
         }
         // Small floats are stored last: the pass may read what was there.
@@ -184,9 +219,28 @@ impl Emit<'_, '_> {
             });
             narrow.push((d, from));
         }
-        if let Some(direct) = &walk.direct
-            && let Some((prim, from, with)) = self.by_value(part, direct.value)
-        {
+        let only = walk.only_store(self);
+        let by_value = only.and_then(|d| Some((d, self.by_value(part, d.value)?)));
+        // All at once, if it can be.
+        let covered = walk.roots.is_empty() || !walk.direct.is_empty();
+        if by_value.is_none() && covered {
+            let mut outs: Vec<(ExprId, To<'_>)> =
+                fill.iter().map(|&(e, slot)| (e, To::Place(slot))).collect();
+            for s in &pending {
+                outs.push((s.value, To::Into(s.op, self.sink_place(s, part.start))));
+            }
+            outs.extend(walk.direct.iter().map(Direct::to));
+            if self.vector_pass(part, &outs, count) {
+                return self.store_small(part, &narrow, count);
+            }
+        }
+        let mut sinks: Vec<(&Sink, Value)> = Vec::new();
+        for s in pending {
+            let slot = self.tile_slot();
+            fill.push((s.value, slot));
+            sinks.push((s, slot));
+        }
+        if let Some((direct, (prim, from, with))) = by_value {
             self.fill_slots(part, fill, count);
             let to = self.address_at(part, direct.arg, direct.index);
             self.call(Symbol::ByValue(prim), &[to, from, count, with], None);
@@ -202,7 +256,11 @@ impl Emit<'_, '_> {
         for (s, slot) in sinks {
             self.sink(s, slot, part.start, count);
         }
-        for (d, from) in narrow {
+        self.store_small(part, &narrow, count);
+    }
+
+    fn store_small(&mut self, part: &Part, narrow: &[(&Direct<'_>, Value)], count: Value) {
+        for &(d, from) in narrow {
             let dtype = self.args[d.arg.ix()].dtype;
             let to = self.address_at(part, d.arg, d.index);
             self.call(Symbol::Narrow(dtype), &[to, from, count], None);
@@ -265,8 +323,12 @@ impl Emit<'_, '_> {
 
     /// Takes the tile at `from` into a reduction.
     fn sink(&mut self, s: &Sink, from: Value, start: Value, count: Value) {
-        let to = if s.by_column { self.tile_of(s.to, start) } else { s.to };
+        let to = self.sink_place(s, start);
         self.call_combine(s.op, to, from, count);
+    }
+
+    fn sink_place(&mut self, s: &Sink, start: Value) -> Value {
+        if s.by_column { self.tile_of(s.to, start) } else { s.to }
     }
 
     /// The tile of an array of f32 that begins at element `start`.
@@ -292,7 +354,7 @@ impl Emit<'_, '_> {
     }
 
     /// The address of an argument's element at the start of the tile.
-    fn address_at(&mut self, part: &Part, arg: ArgId, index: &Index) -> Value {
+    pub fn address_at(&mut self, part: &Part, arg: ArgId, index: &Index) -> Value {
         self.axes[part.axis] = Some(part.start);
         let at = self.address(arg, self.args[arg.ix()].dtype, index, 0, 0);
         self.axes[part.axis] = None;
@@ -322,6 +384,10 @@ impl Emit<'_, '_> {
             None => true,
         });
         if fill.is_empty() {
+            return;
+        }
+        let places: Vec<(ExprId, To<'_>)> = fill.iter().map(|&(e, slot)| (e, To::Place(slot))).collect();
+        if self.vector_pass(part, &places, count) {
             return;
         }
         let roots: Vec<ExprId> = fill.iter().map(|f| f.0).collect();

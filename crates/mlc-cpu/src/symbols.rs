@@ -14,7 +14,7 @@ use crate::tile;
 /// Something that code may call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Symbol {
-    /// A function on tiles; which code that is depends on the level. So it does for all but the last two.
+    /// A function on tiles; which code that is depends on the level. So it does for all but the last three.
     Tile(Func),
     /// Takes an array into another, element by element: [`tile::reduction`]'s first.
     Combine(RedOp),
@@ -29,6 +29,8 @@ pub enum Symbol {
     Rounded(Prim, DType),
     /// Draws random words: [`tile::random`].
     Random,
+    /// Lets other threads see what was written past the caches: [`tile::fence`].
+    Fence,
     /// Has memory brought into the cache: [`tile::prefetch`].
     Prefetch,
     /// A row of [`LIBRARY`].
@@ -49,7 +51,7 @@ impl Symbol {
             .chain(reductions)
             .chain(by_value)
             .chain(small)
-            .chain([Symbol::Random, Symbol::Prefetch])
+            .chain([Symbol::Random, Symbol::Fence, Symbol::Prefetch])
             .chain((0..LIBRARY.len()).map(Symbol::Library))
     }
 
@@ -65,6 +67,7 @@ impl Symbol {
             Symbol::Round(d) => format!("mlc_round_{d}"),
             Symbol::Rounded(prim, d) => format!("mlc_rounded_{prim}_{d}"),
             Symbol::Random => "mlc_random".to_string(),
+            Symbol::Fence => "mlc_fence".to_string(),
             Symbol::Prefetch => "mlc_prefetch".to_string(),
             Symbol::Library(row) => LIBRARY[row].name.to_string(),
         }
@@ -97,6 +100,7 @@ impl Symbol {
                 tile::small(d, level).and_then(|code| code.rounded(prim)).map(|code| code as usize)
             }
             Symbol::Random => tile::random(level).map(|code| code as usize),
+            Symbol::Fence => Some(tile::fence as *const () as usize),
             Symbol::Prefetch => Some(tile::prefetch as *const () as usize),
             Symbol::Library(row) => Some((LIBRARY[row].address)()),
         }

@@ -194,6 +194,9 @@ pub fn function(
         Work::Body(_) => e.domain(part, begin, end),
         Work::Scatter(s) => e.scatter(s, part, begin, end),
     };
+    if e.passes.iter().any(|(program, _)| program.stores.iter().any(|s| s.stream)) {
+        e.call(Symbol::Fence, &[], None);
+    }
     e.b.ins().return_(&[]);
     (Needs { scratch: e.need, chunks }, e.passes)
 }

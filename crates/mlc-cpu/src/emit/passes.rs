@@ -9,7 +9,7 @@ use cranelift::codegen::ir::{
 };
 use cranelift::codegen::isa::CallConv;
 use mlc_ir::DType;
-use mlc_ir::loops::{ArgId, ExprId, ExprOp, Index, Lit, Prim, RedOp};
+use mlc_ir::loops::{ArgId, ExprId, ExprOp, Index, Lit, Mode, Prim, RedOp};
 use mlc_ir::mutate::{Mutation, on};
 use rustc_hash::FxHashMap;
 
@@ -17,10 +17,13 @@ use super::Emit;
 use super::calls::is_small;
 use super::tiles::Part;
 use crate::features::Level;
-use crate::vector::{Code, Compare, Element, Id, Program, Shift, Step};
+use crate::vector::{Code, Compare, Element, Id, Program, Shift, Step, Store};
 
 /// Namespace of the names of a function's own passes.
 pub const PASSES: u32 = 1;
+
+/// Bytes of a result from which on it is written past the caches.
+pub const STREAM: u64 = if cfg!(test) { 128 << 10 } else { 8 << 20 };
 
 /// A program and its code.
 pub type Pass = (Program, Vec<u8>);
@@ -123,6 +126,14 @@ impl<'a> Emit<'a, '_> {
     }
 }
 
+impl Emit<'_, '_> {
+    /// Whether an argument is written past the caches, where whole vectors are.
+    pub fn streams(&self, arg: ArgId) -> bool {
+        let a = &self.args[arg.ix()];
+        a.mode == Mode::Write && a.len * a.dtype.size() as u64 >= STREAM && self.cpu.level > Level::Portable
+    }
+}
+
 impl<'n, 'a: 'n> Build<'_, 'n, 'a, '_> {
     fn all(&mut self, outs: &[(ExprId, To<'n>)]) -> Option<()> {
         for &(e, to) in outs {
@@ -149,9 +160,20 @@ impl<'n, 'a: 'n> Build<'_, 'n, 'a, '_> {
                 }
             };
             (!self.program.is_truth(value)).then_some(())?;
-            self.program.stores.push((value, array));
+            let stream = self.streams(to);
+            self.program.stores.push(Store { value, array, stream });
         }
         Some(())
+    }
+
+    /// Whether a store goes past the caches: to an argument that they cannot hold anyway and that is not read. Of several,
+    /// all that begin alike.
+    fn streams(&self, to: To<'n>) -> bool {
+        let To::Arg(arg, index) = to else { return false };
+        let alike = |s: &&Store| s.stream && self.arrays[s.array] != Array::Arg(arg, index);
+        let others = self.program.stores.iter().filter(alike);
+        let same = |s: &Store| matches!(self.arrays[s.array], Array::Arg(_, i) if i == index);
+        self.e.streams(arg) && others.into_iter().all(same)
     }
 
     fn array(&mut self, array: Array<'n>, element: Element) -> usize {

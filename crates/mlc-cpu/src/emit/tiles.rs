@@ -297,7 +297,9 @@ impl Emit<'_, '_> {
             ExprOp::Load(load) => Some((load.arg, &load.index, 1)),
             _ => None,
         });
-        let stores = body.stores.iter().map(|s| (s.arg, &s.index, 0));
+        // What is written past the caches is not wanted there.
+        let stores = body.stores.iter().filter(|s| !self.streams(s.arg));
+        let stores: Vec<_> = stores.map(|s| (s.arg, &s.index, 0)).collect();
         let mut seen: Vec<(ArgId, &Index)> = Vec::new();
         for (arg, index, ahead) in loads.chain(stores) {
             let next = index.coef(AxisId(rows as u32 - 1));

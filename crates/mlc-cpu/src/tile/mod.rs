@@ -110,6 +110,15 @@ pub fn small(dtype: DType, level: Level) -> Option<SmallCode> {
     }
 }
 
+/// Orders what was stored past the caches before whatever is stored next.
+pub extern "C" fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 machine has the instruction.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
+}
+
 /// Has `bytes` from `at` on brought into the second cache, if the machine likes. Nothing need be there.
 pub extern "C" fn prefetch(at: *const u8, bytes: u64) {
     #[cfg(target_arch = "x86_64")]

@@ -86,6 +86,8 @@ const M3: u8 = 3;
 
 pub const LOAD: Op = op(0, M1, 0x10);
 pub const STORE: Op = op(0, M1, 0x11);
+/// To an aligned place, past the caches.
+pub const STREAM: Op = op(0, M1, 0x2b);
 pub const MOVE: Op = op(0, M1, 0x28);
 pub const SQRT: Op = op(0, M1, 0x51);
 pub const AND: Op = op(0, M1, 0x54);
@@ -162,9 +164,10 @@ pub enum MaskOp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Cond {
+    Zero = 0x84,
     NotZero = 0x85,
-    Less = 0x8c,
     LessEqual = 0x8e,
+    Greater = 0x8f,
 }
 
 /// What an instruction does besides, with AVX-512.
@@ -283,9 +286,9 @@ impl Asm {
         self.full(op, dst.0, a.0, b.into(), imm, with);
     }
 
-    /// Stores a vector.
-    pub fn store(&mut self, v: Vec, to: Rm, with: With) {
-        self.full(STORE, v.0, 0, to, None, with);
+    /// Stores a vector: [`STORE`] or [`STREAM`].
+    pub fn store(&mut self, op: Op, v: Vec, to: Rm, with: With) {
+        self.full(op, v.0, 0, to, None, with);
     }
 
     pub fn shift(&mut self, shift: Shift, dst: Vec, a: Vec, by: u8) {
@@ -399,6 +402,25 @@ impl Asm {
         self.general(0x88, v.0, to, false);
     }
 
+    pub fn copy(&mut self, dst: Gpr, from: Gpr) {
+        self.general(0x89, from.0, Rm::Reg(dst.0), true);
+    }
+
+    pub fn negate(&mut self, dst: Gpr) {
+        self.general(0xf7, 3, Rm::Reg(dst.0), true);
+    }
+
+    pub fn shift_right(&mut self, dst: Gpr, by: u8) {
+        self.general(0xc1, 5, Rm::Reg(dst.0), true);
+        self.bytes.push(by);
+    }
+
+    /// Sets the conditions of a comparison with 0.
+    pub fn and_imm(&mut self, dst: Gpr, imm: i32) {
+        self.general(0x81, 4, Rm::Reg(dst.0), true);
+        self.bytes.extend_from_slice(&imm.to_le_bytes());
+    }
+
     pub fn clear(&mut self, dst: Gpr) {
         self.general(0x31, dst.0, Rm::Reg(dst.0), false);
     }
@@ -490,7 +512,9 @@ mod tests {
             (Eight, "{vex3} {disp32} vmovups ymm9, [rbp+r11*4]", "c4217c108c9d00000000", |a, none, _| {
                 a.unary(LOAD, Vec(9), X, None, none)
             }),
-            (Eight, "{vex3} vmovups [r9+r11*4], ymm3", "c4817c111c99", |a, none, _| a.store(Vec(3), Y, none)),
+            (Eight, "{vex3} vmovups [r9+r11*4], ymm3", "c4817c111c99", |a, none, _| {
+                a.store(STORE, Vec(3), Y, none)
+            }),
             (Eight, "{vex3} vaddps ymm1, ymm12, ymm15", "c4c11c58cf", |a, _, _| {
                 a.op(ADD, Vec(1), Vec(12), Vec(15))
             }),
@@ -581,9 +605,11 @@ mod tests {
             (Sixteen, "vmovups zmm9{k7}{z}, [r9+r11*4]", "62117ccf100c99", |a, _, masked| {
                 a.unary(LOAD, Vec(9), Y, None, With { zero: true, ..masked })
             }),
-            (Sixteen, "vmovups [r9+r11*4], zmm19", "62817c48111c99", |a, none, _| a.store(Vec(19), Y, none)),
+            (Sixteen, "vmovups [r9+r11*4], zmm19", "62817c48111c99", |a, none, _| {
+                a.store(STORE, Vec(19), Y, none)
+            }),
             (Sixteen, "vmovups [r9+r11*4]{k7}, zmm3", "62917c4f111c99", |a, _, masked| {
-                a.store(Vec(3), Y, masked)
+                a.store(STORE, Vec(3), Y, masked)
             }),
             (Sixteen, "vaddps zmm1, zmm28, zmm15", "62d11c4058cf", |a, _, _| {
                 a.op(ADD, Vec(1), Vec(28), Vec(15))
@@ -704,6 +730,16 @@ mod tests {
             (Sixteen, "push r13", "4155", |a, _, _| a.push(R13)),
             (Sixteen, "pop r14", "415e", |a, _, _| a.pop(R14)),
             (Sixteen, "ret", "c3", |a, _, _| a.ret()),
+            (Sixteen, "vmovntps [r9+r11*4], zmm19", "62817c482b1c99", |a, none, _| {
+                a.store(STREAM, Vec(19), Y, none)
+            }),
+            (Eight, "{vex3} vmovntps [r9+r11*4], ymm3", "c4817c2b1c99", |a, none, _| {
+                a.store(STREAM, Vec(3), Y, none)
+            }),
+            (Eight, "mov rax, r9", "4c89c8", |a, _, _| a.copy(RAX, R9)),
+            (Eight, "neg rax", "48f7d8", |a, _, _| a.negate(RAX)),
+            (Eight, "shr rax, 2", "48c1e802", |a, _, _| a.shift_right(RAX, 2)),
+            (Eight, "{disp32} and r9, 0x12345678", "4981e178563412", |a, _, _| a.and_imm(R9, 0x1234_5678)),
         ];
         let none = With::default();
         for (width, text, want, emit) in cases {
@@ -718,7 +754,7 @@ mod tests {
         let (end, one) = (a.label(), a.constant(&[1, 0, 0, 0]));
         assert_eq!(a.constant(&[1, 0, 0, 0]), one);
         let two = a.constant(&[2; 32]);
-        a.jump_if(Cond::Less, end);
+        a.jump_if(Cond::Greater, end);
         a.op_imm(COMPARE, Vec(0), Vec(0), two, 3);
         a.place(end);
         a.address(RAX, one);

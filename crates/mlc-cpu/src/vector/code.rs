@@ -99,8 +99,12 @@ impl<'p> Gen<'p> {
         let count = self.a.width.count() as i32;
         let (rest, end) = (self.a.label(), self.a.label());
         self.a.clear(AT);
+        if let Some(stream) = self.p.stores.iter().find(|s| s.stream) {
+            self.up_to_a_line(BASES[stream.array])?;
+        }
         self.a.add_imm(LEFT, -count);
-        self.a.jump_if(Cond::Less, rest);
+        self.a.compare(AT, LEFT);
+        self.a.jump_if(Cond::Greater, rest);
         self.a.align();
         let head = self.a.label();
         self.a.place(head);
@@ -118,6 +122,28 @@ impl<'p> Gen<'p> {
         self.a.zero_upper();
         saved.iter().rev().for_each(|&r| self.a.pop(r));
         self.a.ret();
+        Ok(())
+    }
+
+    /// The first elements, up to where an array's vectors are aligned.
+    fn up_to_a_line(&mut self, base: Gpr) -> Result<(), Refused> {
+        let count = self.a.width.count() as i32;
+        let (none, fits) = (self.a.label(), self.a.label());
+        self.a.copy(SCRATCH, base);
+        self.a.negate(SCRATCH);
+        self.a.shift_right(SCRATCH, 2);
+        self.a.and_imm(SCRATCH, count - 1);
+        self.a.jump_if(Cond::Zero, none);
+        self.a.push(LEFT);
+        self.a.compare(SCRATCH, LEFT);
+        self.a.jump_if(Cond::Greater, fits);
+        self.a.copy(LEFT, SCRATCH);
+        self.a.place(fits);
+        self.rest_mask();
+        self.body(true)?;
+        self.a.copy(AT, LEFT);
+        self.a.pop(LEFT);
+        self.a.place(none);
         Ok(())
     }
 
@@ -155,7 +181,7 @@ impl<'p> Gen<'p> {
                 operands.iter().for_each(|o| self.uses[o.ix()] += 1);
             }
         }
-        self.p.stores.iter().for_each(|s| self.uses[s.0.ix()] += 1);
+        self.p.stores.iter().for_each(|s| self.uses[s.value.ix()] += 1);
         for i in 0..self.p.steps.len() {
             if let Step::Op(code, operands) = &self.p.steps[i]
                 && self.uses[i] > 0
@@ -164,22 +190,26 @@ impl<'p> Gen<'p> {
             }
         }
         // An array may be read for the last time here and written in the same breath.
-        for (value, _) in &self.p.stores {
-            self.get(*value, &[])?;
+        for s in &self.p.stores {
+            self.get(s.value, &[])?;
         }
-        for &(value, array) in &self.p.stores {
-            let register = V(self.place[value.ix()].ok_or(Refused)?);
-            let to = self.element(array);
+        for s in &self.p.stores {
+            let register = V(self.place[s.value.ix()].ok_or(Refused)?);
+            let to = self.element(s.array);
             match (rest, self.a.width) {
-                (false, _) => self.a.store(register, to, With::default()),
+                (false, _) => {
+                    let op = if s.stream { asm::STREAM } else { asm::STORE };
+                    self.a.store(op, register, to, With::default());
+                }
                 (true, Width::Sixteen) => {
-                    self.a.store(register, to, With { mask: Some(REST_MASK), ..With::default() });
+                    let with = With { mask: Some(REST_MASK), ..With::default() };
+                    self.a.store(asm::STORE, register, to, with);
                 }
                 (true, Width::Eight) => self.a.op(asm::STORE_WHERE, register, V(REST_SIGNS), to),
             }
         }
-        for &(value, _) in &self.p.stores {
-            self.used(value);
+        for s in &self.p.stores {
+            self.used(s.value);
         }
         Ok(())
     }

@@ -116,8 +116,17 @@ pub struct Program {
     /// Values in the table.
     pub values: usize,
     steps: Vec<Step>,
-    /// What is written, and to which array; once all steps are done, in this order.
-    pub stores: Vec<(Id, usize)>,
+    /// What is written once all steps are done, in this order.
+    pub stores: Vec<Store>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Store {
+    pub value: Id,
+    pub array: usize,
+    /// Past the caches, which need not read a line that is written as a whole; what reads it soon finds it in memory
+    /// only. All arrays that are written so begin at the same place of a line. Other threads see it after a fence.
+    pub stream: bool,
 }
 
 /// Code stands at a multiple of so many bytes.
@@ -180,8 +189,8 @@ impl fmt::Display for Program {
                 }
             }
         }
-        for (value, array) in &self.stores {
-            writeln!(f, "    store a{array}, v{}", value.0)?;
+        for s in &self.stores {
+            writeln!(f, "    {} a{}, v{}", if s.stream { "stream" } else { "store" }, s.array, s.value.0)?;
         }
         Ok(())
     }

@@ -20,6 +20,8 @@ pub enum Symbol {
     Combine(RedOp),
     /// Folds lanes: its second.
     Fold(RedOp),
+    /// Reduces a row: its third.
+    Row(RedOp),
     /// Combines an array with one value: [`tile::by_value`].
     ByValue(Prim),
     /// The f32 of the bits of a small float, their bits, rounding, and primitives that round: [`tile::small`].
@@ -41,7 +43,8 @@ impl Symbol {
     /// Every symbol there is. Their order is only used inside of one process.
     pub fn all() -> impl Iterator<Item = Symbol> {
         let tiles = FUNCTIONS.iter().map(|row| Symbol::Tile(row.func));
-        let reductions = RedOp::ALL.into_iter().flat_map(|op| [Symbol::Combine(op), Symbol::Fold(op)]);
+        let reductions =
+            RedOp::ALL.into_iter().flat_map(|op| [Symbol::Combine(op), Symbol::Fold(op), Symbol::Row(op)]);
         let by_value = tile::BY_VALUE.into_iter().map(Symbol::ByValue);
         let small = [DType::F16, DType::BF16].into_iter().flat_map(|d| {
             let rounded = tile::BY_VALUE.into_iter().map(move |prim| Symbol::Rounded(prim, d));
@@ -61,6 +64,7 @@ impl Symbol {
             Symbol::Tile(f) => format!("mlc_tile_{f}"),
             Symbol::Combine(op) => format!("mlc_combine_{}", op.name()),
             Symbol::Fold(op) => format!("mlc_fold_{}", op.name()),
+            Symbol::Row(op) => format!("mlc_row_{}", op.name()),
             Symbol::ByValue(prim) => format!("mlc_by_value_{prim}"),
             Symbol::Widen(d) => format!("mlc_widen_{d}"),
             Symbol::Narrow(d) => format!("mlc_narrow_{d}"),
@@ -90,8 +94,9 @@ impl Symbol {
     pub fn address(self, level: Level) -> Option<usize> {
         match self {
             Symbol::Tile(f) => tile::code(f, level).map(|code| code as usize),
-            Symbol::Combine(op) => tile::reduction(op, level).map(|(combine, _)| combine as usize),
-            Symbol::Fold(op) => tile::reduction(op, level).map(|(_, fold)| fold as usize),
+            Symbol::Combine(op) => tile::reduction(op, level).map(|code| code.combine as usize),
+            Symbol::Fold(op) => tile::reduction(op, level).map(|code| code.fold as usize),
+            Symbol::Row(op) => tile::reduction(op, level).map(|code| code.row as usize),
             Symbol::ByValue(prim) => tile::by_value(prim, level).map(|code| code as usize),
             Symbol::Widen(d) => tile::small(d, level).map(|code| code.widen as usize),
             Symbol::Narrow(d) => tile::small(d, level).map(|code| code.narrow as usize),

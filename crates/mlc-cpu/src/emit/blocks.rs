@@ -56,7 +56,7 @@ impl Emit<'_, '_> {
             e.stand_at(0..rows, row, &needed, 0);
             e.load_accs(&slots, reds.start, row, &needed);
             let bounds = e.piece(rows, count, cols, at);
-            let partials = e.sweep(reds.clone(), Some(bounds));
+            let partials = e.sweep(&reds.clone().collect::<Vec<_>>(), &[], Some(bounds));
             let offset = e.b.ins().imul_imm_s(at, SLOT as i64);
             let is_last = e.b.ins().icmp_imm_s(IntCC::Equal, at, slots.pieces as i64 - 1);
             let last = count - (slots.pieces - 1) * cols;

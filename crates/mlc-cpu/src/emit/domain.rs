@@ -37,6 +37,8 @@ pub struct Walk<'n> {
     pub direct: &'n [Direct<'n>],
     /// Stores of small floats that are written a tile at a time; the leaf leaves them out.
     pub small: &'n [Direct<'n>],
+    /// What must be in the row's buffers in the end, as far as it has one.
+    pub keeps: &'n [ExprId],
     /// Runs after each tile, with its end.
     pub after_tile: Option<AfterTile<'n>>,
     /// The leaf may stand in the code several times.
@@ -57,6 +59,7 @@ impl<'n> Walk<'n> {
             sinks: &[],
             direct: &[],
             small: &[],
+            keeps: &[],
             after_tile: None,
             unroll: false,
         }
@@ -65,7 +68,8 @@ impl<'n> Walk<'n> {
     /// What the innermost loop needs: the leaf, reductions, and stores.
     pub fn values(&self) -> impl Iterator<Item = ExprId> {
         let small = self.small.iter().map(|d| d.value);
-        self.roots.iter().copied().chain(self.sinks.iter().map(|s| s.value)).chain(small)
+        let sinks = self.sinks.iter().map(|s| s.value);
+        self.roots.iter().chain(self.keeps).copied().chain(sinks).chain(small)
     }
 }
 

@@ -48,6 +48,9 @@ pub use passes::{PASSES, Pass};
 pub use tiles::FAR;
 pub use value::{LANES, Val};
 
+/// Bytes of a line of the caches.
+const LINE: u32 = 64;
+
 /// What is emitted: a body, or a scatter over a body.
 #[derive(Debug, Clone, Copy)]
 pub enum Work<'a> {
@@ -433,11 +436,18 @@ impl Emit<'_, '_> {
         self.b.inst_results(call).first().copied()
     }
 
-    /// Working memory on the stack, 16-byte aligned.
+    /// Working memory on the stack, 16-byte aligned; what holds whole vectors at a line's start, as one that lies in two
+    /// lines takes twice as long.
     pub fn slot(&mut self, bytes: u32) -> Value {
-        let data = StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 4);
+        let lines = bytes >= LINE;
+        let data = StackSlotData::new(StackSlotKind::ExplicitSlot, bytes + if lines { LINE } else { 0 }, 4);
         let slot = self.b.create_sized_stack_slot(data);
-        self.b.ins().stack_addr(types::I64, slot, 0)
+        let at = self.b.ins().stack_addr(types::I64, slot, 0);
+        if !lines {
+            return at;
+        }
+        let past = self.b.ins().iadd_imm_s(at, i64::from(LINE) - 1);
+        self.b.ins().band_imm_s(past, -i64::from(LINE))
     }
 
     /// Working memory of the call, 64-byte aligned; a function asks once.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use cranelift::codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift::codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 use mlc_ir::DType;
-use mlc_ir::loops::{ExprId, Lit, RedOp};
+use mlc_ir::loops::{ExprId, ExprOp, Lit, RedOp};
 use mlc_ir::mutate::{Mutation, on};
 
 use super::domain::{Bounds, Walk};
@@ -13,6 +13,8 @@ use super::tiles::Sink;
 use super::value::{Val, reg};
 use super::{Emit, LANES};
 use crate::features::Level;
+use crate::symbols::Symbol;
+use crate::tile;
 
 /// Lanes of the tree.
 const WIDTH: u64 = 256;
@@ -42,27 +44,73 @@ pub struct Partial {
 impl Emit<'_, '_> {
     /// Emits the sweep that computes reductions `reds` of the current row.
     pub fn reduce_rows(&mut self, reds: Range<usize>) {
-        let count = self.body.col_count();
-        let partials = self.sweep(reds.clone(), None);
-        for (p, j) in partials.iter().zip(reds) {
+        let body = self.body;
+        let count = body.col_count();
+        // What lies one after another, or will in a buffer, is reduced in registers.
+        let whole: Vec<usize> = reds.clone().filter(|&j| self.reduces_row(j)).collect();
+        let keeps: Vec<ExprId> = whole.iter().map(|&j| body.reds[j].value).collect();
+        let keeps: Vec<ExprId> = keeps.into_iter().filter(|&v| self.buffers[v.ix()].is_some()).collect();
+        let swept: Vec<usize> = reds.clone().filter(|j| !whole.contains(j)).collect();
+        let partials = self.sweep(&swept, &keeps, None);
+        for j in whole {
+            let v = match self.row_in_memory(body.reds[j].value) {
+                Some(row) => {
+                    let n = self.imm(count as i64);
+                    self.call(Symbol::Row(body.reds[j].op), &[row, n], Some(types::F32))
+                }
+                None => {
+                    let again = self.sweep(&[j], &[], None);
+                    Some(self.result(&again[0], count))
+                }
+            };
+            self.accs[j] = v;
+        }
+        for (p, j) in partials.iter().zip(swept) {
             let v = self.result(p, count);
             self.accs[j] = Some(v);
         }
     }
 
+    /// Whether a reduction may take the row at once, from memory or from a buffer.
+    fn reduces_row(&self, j: usize) -> bool {
+        let body = self.body;
+        let (red, count) = (&body.reds[j], body.col_count());
+        let fits = body.cols.len() == 1 && (tile::ROW_MIN..=BLOCK).contains(&count);
+        let last = body.axes().count() - 1;
+        let there = self.buffers[red.value.ix()].is_some() || self.is_plain_load(red.value, last, DType::F32);
+        let changed = on(Mutation::FoldFrom64) || on(Mutation::PlusZero);
+        fits && there && !changed && self.reduces_tiles(red.op, red.acc)
+    }
+
+    /// Where the row of a value lies.
+    fn row_in_memory(&mut self, value: ExprId) -> Option<Value> {
+        if let Some(buffer) = self.buffers[value.ix()] {
+            return buffer.full.then_some(buffer.base);
+        }
+        let body = self.body;
+        let ExprOp::Load(load) = &body.expr(value).op else { return None };
+        let last = body.axes().count() - 1;
+        let start = self.imm(0);
+        self.axes[last] = Some(start);
+        let at = self.address(load.arg, DType::F32, &load.index, 0, 0);
+        self.axes[last] = None;
+        Some(at)
+    }
+
     /// Takes the columns within the bounds into partial results. They start at a block's start.
-    pub fn sweep(&mut self, reds: Range<usize>, bounds: Option<Bounds>) -> Vec<Partial> {
+    pub fn sweep(&mut self, reds: &[usize], keeps: &[ExprId], bounds: Option<Bounds>) -> Vec<Partial> {
         let body = self.body;
         let count = body.col_count();
-        let done = reds.start;
-        let partials: Vec<Partial> = reds.clone().map(|j| self.partial(j, count)).collect();
+        let partials: Vec<Partial> = reds.iter().map(|&j| self.partial(j, count)).collect();
         let first = body.rows.len();
         let axes = first..first + body.cols.len();
-        if count == 0 {
+        if count == 0 || (reds.is_empty() && keeps.is_empty()) {
             return partials;
         }
-        let values: Vec<ExprId> = reds.clone().map(|j| body.reds[j].value).collect();
-        let needed = self.closure(values.iter().copied());
+        let values: Vec<ExprId> = reds.iter().map(|&j| body.reds[j].value).collect();
+        let needed = self.closure(values.iter().chain(keeps).copied());
+        // The stage of what is reduced: how many reductions are over.
+        let done = values.iter().chain(keeps).map(|v| self.stage[v.ix()] as usize).max().unwrap_or(0);
         // A vector must not straddle lane 255.
         let last = body.cols.last().map_or(1, |a| a.extent);
         let aligned = count <= WIDTH || body.cols.len() == 1 || last.is_multiple_of(LANES as u64);
@@ -83,6 +131,7 @@ impl Emit<'_, '_> {
             done,
             tiles,
             sinks: &sinks,
+            keeps,
             after_tile: if tiles { Some(&after) } else { None },
             ..Walk::over(axes.clone(), &needed)
         };

@@ -4,7 +4,8 @@ use std::arch::x86_64::*;
 
 use mlc_ir::loops::functions::Arith;
 
-use super::{Fold, Lanes};
+use super::Lanes;
+use super::reduce::Fold;
 
 /// Only used inside of functions that enable the instruction set, into which everything is inlined.
 #[derive(Clone, Copy)]

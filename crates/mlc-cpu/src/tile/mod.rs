@@ -10,6 +10,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod random;
+mod reduce;
 mod small;
 mod two;
 
@@ -26,6 +27,7 @@ use crate::features::Level;
 pub const TILE: usize = 256;
 
 pub use random::RandomFn;
+pub use reduce::{ROW_MIN, ReduceCode};
 pub use small::SmallCode;
 
 /// `dst[i] = f(a[i], b[i])` for `i < n`; functions of one operand do not read `b`. `dst` may be `a` or `b`.
@@ -45,14 +47,8 @@ pub fn code(f: Func, level: Level) -> Option<TileFn> {
     }
 }
 
-/// `dst[i] = op(dst[i], src[i])` for `i < n`.
-pub type CombineFn = unsafe extern "C" fn(dst: *mut f32, src: *const f32, n: u64);
-
-/// Folds `n` lanes, a power of two, by halves; they are changed on the way.
-pub type FoldFn = unsafe extern "C" fn(lanes: *mut f32, n: u64) -> f32;
-
 /// The code that reduces f32 by `op`, for a level that the machine has. As [`code`], none for the baseline.
-pub fn reduction(op: RedOp, level: Level) -> Option<(CombineFn, FoldFn)> {
+pub fn reduction(op: RedOp, level: Level) -> Option<ReduceCode> {
     match level {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 => avx512::reduction(op),
@@ -162,21 +158,6 @@ trait Lanes: Arith + Copy {
     unsafe fn store_half(self, v: Self::U, to: *mut u16);
 }
 
-/// Vectors whose lanes can be folded.
-trait Fold: Lanes {
-    /// Lane i of the result is lane i + `by` of `v`, for i below `by`: half the lanes, a quarter and so on.
-    ///
-    /// # Safety
-    /// The machine has the vectors' instruction set.
-    unsafe fn upper(self, v: Self::F, by: usize) -> Self::F;
-
-    /// Lane 0.
-    ///
-    /// # Safety
-    /// As [`Fold::upper`].
-    unsafe fn first(self, v: Self::F) -> f32;
-}
-
 /// Applies a function to groups of lanes: two vectors at a time, then one, then a copy of what is left. One that is cut
 /// in two goes over all pairs of vectors twice.
 ///
@@ -254,73 +235,6 @@ unsafe fn group<L: Lanes>(lanes: L, f: Func, two: bool, dst: *mut f32, a: *const
     }
 }
 
-/// One of the ops that [`reduction`] has.
-#[inline(always)]
-fn combine<A: Arith>(a: &mut A, op: RedOp, x: A::F, y: A::F) -> A::F {
-    match op {
-        RedOp::Max => a.max(x, y),
-        RedOp::Min => a.min(x, y),
-        RedOp::Prod => a.mul(x, y),
-        _ => a.add(x, y),
-    }
-}
-
-/// # Safety
-/// As [`CombineFn`]; the machine has the vectors' instruction set.
-#[inline(always)]
-unsafe fn combine_each<L: Lanes>(lanes: L, op: RedOp, dst: *mut f32, src: *const f32, n: u64) {
-    let (mut lanes, n) = (lanes, n as usize);
-    let full = n / L::COUNT * L::COUNT;
-    // SAFETY: the caller's promise; full groups and single elements are within n.
-    unsafe {
-        let mut i = 0;
-        while i < full {
-            let (x, y) = (lanes.load(dst.add(i)), lanes.load(src.add(i)));
-            let v = combine(&mut lanes, op, x, y);
-            lanes.store(v, dst.add(i));
-            i += L::COUNT;
-        }
-        for i in full..n {
-            *dst.add(i) = combine(&mut Scalar32, op, *dst.add(i), *src.add(i));
-        }
-    }
-}
-
-/// # Safety
-/// As [`FoldFn`]; the machine has the vectors' instruction set.
-#[inline(always)]
-unsafe fn fold<L: Fold>(lanes: L, op: RedOp, at: *mut f32, n: u64) -> f32 {
-    let (mut lanes, mut width) = (lanes, n as usize);
-    // SAFETY: the caller's promise: both halves are within n.
-    unsafe {
-        while width > L::COUNT {
-            let half = width / 2;
-            for i in (0..half).step_by(L::COUNT) {
-                let (x, y) = (lanes.load(at.add(i)), lanes.load(at.add(half + i)));
-                let v = combine(&mut lanes, op, x, y);
-                lanes.store(v, at.add(i));
-            }
-            width = half;
-        }
-        if width == L::COUNT {
-            let mut v = lanes.load(at);
-            while width > 1 {
-                width /= 2;
-                let upper = lanes.upper(v, width);
-                v = combine(&mut lanes, op, v, upper);
-            }
-            return lanes.first(v);
-        }
-        while width > 1 {
-            width /= 2;
-            for i in 0..width {
-                *at.add(i) = combine(&mut Scalar32, op, *at.add(i), *at.add(width + i));
-            }
-        }
-        *at
-    }
-}
-
 /// One of [`BY_VALUE`].
 #[inline(always)]
 fn apply<A: Arith>(a: &mut A, prim: Prim, x: A::F, y: A::F) -> A::F {
@@ -371,7 +285,7 @@ macro_rules! tile_functions {
 
         $($crate::tile::tile_function!($lanes, $feature, $name $func);)*
 
-        $crate::tile::tile_reductions!($lanes, $feature, sum Sum, product Prod, largest Max, smallest Min);
+        $crate::tile::reduce::tile_reductions!($lanes, $feature, sum Sum, product Prod, largest Max, smallest Min);
         $crate::tile::tile_by_value!($lanes, $feature, add Add, sub Sub, mul Mul, div Div);
 
         $crate::tile::small::tile_small!($lanes, $feature, f16 F16, bf16 BF16);
@@ -393,40 +307,6 @@ macro_rules! tile_functions {
     };
 }
 use tile_functions;
-
-macro_rules! tile_reductions {
-    ($lanes:expr, $feature:literal, $($name:ident $op:ident),*) => {
-        pub fn reduction(
-            op: mlc_ir::loops::RedOp,
-        ) -> Option<($crate::tile::CombineFn, $crate::tile::FoldFn)> {
-            Some(match op {
-                $(mlc_ir::loops::RedOp::$op => ($name::combine, $name::fold),)*
-                _ => return None,
-            })
-        }
-
-        $(mod $name {
-            use super::*;
-
-            /// # Safety
-            /// As [`CombineFn`](crate::tile::CombineFn); the machine has the instruction set.
-            #[target_feature(enable = $feature)]
-            pub unsafe extern "C" fn combine(dst: *mut f32, src: *const f32, n: u64) {
-                // SAFETY: the caller's promise.
-                unsafe { crate::tile::combine_each($lanes, mlc_ir::loops::RedOp::$op, dst, src, n) }
-            }
-
-            /// # Safety
-            /// As [`FoldFn`](crate::tile::FoldFn); the machine has the instruction set.
-            #[target_feature(enable = $feature)]
-            pub unsafe extern "C" fn fold(lanes: *mut f32, n: u64) -> f32 {
-                // SAFETY: the caller's promise.
-                unsafe { crate::tile::fold($lanes, mlc_ir::loops::RedOp::$op, lanes, n) }
-            }
-        })*
-    };
-}
-use tile_reductions;
 
 macro_rules! tile_by_value {
     ($lanes:expr, $feature:literal, $($name:ident $prim:ident),*) => {

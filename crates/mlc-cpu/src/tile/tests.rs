@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 use mlc_ir::loops::functions::philox_word;
 
+use super::reduce::combine;
 use super::*;
 use crate::features::CpuFeatures;
 
@@ -77,11 +78,49 @@ fn lanes_fold_by_halves() {
                     }
                 }
                 for cpu in CpuFeatures::available() {
-                    let Some((_, fold)) = reduction(op, cpu.level) else { continue };
+                    let Some(ReduceCode { fold, .. }) = reduction(op, cpu.level) else { continue };
                     let mut lanes = lanes.clone();
                     // SAFETY: the level is the machine's.
                     let got = unsafe { fold(lanes.as_mut_ptr(), width as u64) };
                     assert!(same(got, want[0]), "{op:?} of {width} on {cpu}: {got:e}, want {:e}", want[0]);
+                }
+            }
+        }
+    }
+}
+
+/// Rows of all kinds of lengths: lane by lane, then by halves.
+#[test]
+fn rows_reduce_by_the_tree() {
+    let special = [0.0, -0.0, f32::NAN, -1e-40, f32::INFINITY, f32::NEG_INFINITY, 3e38];
+    let lengths = [64, 65, 79, 100, 127, 128, 129, 200, 255, 256, 257, 300, 511, 513, 1000, 4095, 4096];
+    for op in [RedOp::Sum, RedOp::Prod, RedOp::Max, RedOp::Min] {
+        for n in lengths {
+            for shift in 0..=special.len() {
+                let mut row: Vec<f32> = (0..n).map(|i| ((i * 37 % 23) as f32 - 11.0) / 8.0).collect();
+                if let Some(&x) = special.get(shift) {
+                    row[(shift * 997 + n / 2) % n] = x;
+                }
+                if shift == 1 {
+                    row.fill(-0.0);
+                }
+                let mut want = row[..0].to_vec();
+                want.resize(n.min(TILE).next_power_of_two(), reduce::identity(op));
+                let width = want.len();
+                for (i, &x) in row.iter().enumerate() {
+                    want[i % width] = combine(&mut Scalar32, op, want[i % width], x);
+                }
+                while want.len() > 1 {
+                    let upper = want.split_off(want.len() / 2);
+                    for (x, y) in want.iter_mut().zip(upper) {
+                        *x = combine(&mut Scalar32, op, *x, y);
+                    }
+                }
+                for cpu in CpuFeatures::available() {
+                    let Some(code) = reduction(op, cpu.level) else { continue };
+                    // SAFETY: the level is the machine's.
+                    let got = unsafe { (code.row)(row.as_ptr(), n as u64) };
+                    assert!(same(got, want[0]), "{op:?} of {n} on {cpu}: {got:e}, want {:e}", want[0]);
                 }
             }
         }
@@ -100,8 +139,11 @@ fn times_of_tiles() {
         };
         (0..200).map(|_| one(run)).fold(f64::INFINITY, f64::min)
     };
-    let x: Vec<f32> = (0..TILE).map(|i| (i as f32 - 128.0) / 40.0).collect();
-    let (mut y, n) = (x.clone(), TILE as u64);
+    #[repr(align(64))]
+    struct Lines([f32; TILE]);
+    let x = Lines(std::array::from_fn(|i| (i as f32 - 128.0) / 40.0));
+    let (mut y, x, n) = (Lines(x.0), &x.0, TILE as u64);
+    let y = &mut y.0;
     for cpu in CpuFeatures::available() {
         for f in UNARY {
             let Some(code) = code(f, cpu.level) else { continue };
@@ -110,12 +152,14 @@ fn times_of_tiles() {
             println!("{cpu} {f}: {ps:.0}");
         }
         for op in [RedOp::Sum, RedOp::Max] {
-            let Some((combine, fold)) = reduction(op, cpu.level) else { continue };
+            let Some(ReduceCode { combine, fold, row }) = reduction(op, cpu.level) else { continue };
             // SAFETY: as above.
             let ps = best(&mut || unsafe { combine(y.as_mut_ptr(), x.as_ptr(), n) });
             // SAFETY: as above.
             let folded = best(&mut || unsafe { assert!(!fold(y.as_mut_ptr(), n).is_nan()) });
-            println!("{cpu} {op:?}: {ps:.0}, fold {folded:.0}");
+            // SAFETY: as above.
+            let rows = best(&mut || unsafe { assert!(!row(x.as_ptr(), n).is_nan()) });
+            println!("{cpu} {op:?}: {ps:.0}, fold {folded:.0}, row {rows:.0}");
         }
         for prim in BY_VALUE {
             let Some(code) = by_value(prim, cpu.level) else { continue };

@@ -119,9 +119,9 @@ pub extern "C" fn fence() {
 pub extern "C" fn prefetch(at: *const u8, bytes: u64) {
     #[cfg(target_arch = "x86_64")]
     for offset in (0..bytes as usize).step_by(64) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a hint touches no memory, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(offset).cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(offset).cast()) }
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (at, bytes);

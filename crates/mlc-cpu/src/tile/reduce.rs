@@ -168,10 +168,13 @@ unsafe fn lanes_of<L: Fold, const V: usize>(lanes: L, op: RedOp, src: *const f32
             if at >= n {
                 break;
             }
-            let mut rest = [identity(op); 16];
-            let count = (n - at).min(L::COUNT);
-            std::ptr::copy_nonoverlapping(src.add(at), rest.as_mut_ptr(), count);
-            let x = lanes.load(rest.as_ptr());
+            let x = if at + L::COUNT <= n {
+                lanes.load(src.add(at))
+            } else {
+                let mut rest = [identity(op); 16];
+                std::ptr::copy_nonoverlapping(src.add(at), rest.as_mut_ptr(), n - at);
+                lanes.load(rest.as_ptr())
+            };
             *acc = combine(&mut lanes, op, *acc, x);
             at += L::COUNT;
         }

@@ -176,12 +176,15 @@ impl<'p> Gen<'p> {
     fn body(&mut self, rest: bool) -> Result<(), Refused> {
         self.rest = rest;
         self.uses.fill(0);
-        for step in &self.p.steps {
-            if let Step::Op(_, operands) = step {
+        self.p.stores.iter().for_each(|s| self.uses[s.value.ix()] += 1);
+        // Operands come before what is computed from them.
+        for i in (0..self.p.steps.len()).rev() {
+            if let Step::Op(_, operands) = &self.p.steps[i]
+                && self.uses[i] > 0
+            {
                 operands.iter().for_each(|o| self.uses[o.ix()] += 1);
             }
         }
-        self.p.stores.iter().for_each(|s| self.uses[s.value.ix()] += 1);
         for i in 0..self.p.steps.len() {
             if let Step::Op(code, operands) = &self.p.steps[i]
                 && self.uses[i] > 0

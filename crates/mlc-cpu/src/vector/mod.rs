@@ -16,6 +16,8 @@
 
 mod asm;
 mod code;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests;
 
 use std::fmt;
 

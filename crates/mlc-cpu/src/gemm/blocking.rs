@@ -114,7 +114,7 @@ impl<T: Element> Cut<'_, T> {
         let wide = rows <= self.micro.wide.rows() as u64;
         let shape = if wide { self.micro.wide } else { self.micro.tall };
         let (group, width) = (shape.rows() as u64, shape.lanes as u64);
-        let multiply = self.multiply(rows, lanes, wide);
+        let multiply = self.multiply(rows, lanes, wide).max(self.read());
         let wanted = (multiply as u64 / p.grain_ns.max(1)).clamp(1, ENOUGH_TILES).div_ceil(p.batch.max(1));
         let (panels, groups) = (lanes.div_ceil(width).max(1), rows.div_ceil(group).max(1));
         let most = (ROW_BYTES / (CHUNK * size_of::<T>())) as u64 / group * group;
@@ -171,6 +171,17 @@ impl<T: Element> Cut<'_, T> {
         let calls = rows.div_ceil(group) * panels * k.div_ceil(CHUNK as u64);
         let one = panels as f64 * k as f64 * steps + calls as f64 * self.costs.call;
         one * self.problem.batch as f64
+    }
+
+    /// Time to read operands that no cache keeps, once: of a product with few rows that is all of it.
+    fn read(&self) -> f64 {
+        let p = self.problem;
+        let [m, n, k] = p.extents;
+        let far = |own: u64| {
+            let elements = p.batch * own * k;
+            if elements * size_of::<T>() as u64 > NEAR { elements } else { 0 }
+        };
+        self.costs.fetch * (far(m) + far(n)) as f64
     }
 
     /// How a tile of so many rows reaches them, which it reads once for each of its `panels`.

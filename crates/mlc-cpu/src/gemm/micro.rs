@@ -24,9 +24,14 @@ pub struct Step<T> {
     pub out: *mut T,
     /// Between rows; lanes are contiguous.
     pub out_stride: isize,
+    /// Lanes that there are: all of the tile's but for [`Micro::turned`], which take any multiple of [`TURNED_UNITS`].
+    pub lane_count: usize,
     /// Set the outputs instead of adding to them.
     pub first: bool,
 }
+
+/// Lanes that the code of each of [`Micro::turned`] takes at once.
+pub const TURNED_UNITS: [usize; 2] = [8, 32];
 
 /// # Safety
 /// The machine has the code's instruction set; rows, lanes and outputs are there in the tile's full width.

@@ -15,7 +15,7 @@ use mlc_ir::loops::KC;
 use mlc_ir::mutate::{Mutation, on};
 
 use super::lanes::Element;
-use super::micro::{Micro, Shape, Step};
+use super::micro::{Micro, Shape, Step, TURNED_UNITS};
 use super::pack::{Groups, copy_across, copy_along_k, pack_lanes, pack_panel, pack_rows};
 use super::{Matrix, MatrixMut};
 
@@ -158,7 +158,7 @@ pub struct TileForm {
     pub lanes: usize,
     /// Few rows: the wide micro-kernels.
     pub wide: bool,
-    /// Whole panels go to micro-kernels that transpose them on the way: [`Micro::turned`] of this position.
+    /// Panels go to micro-kernels that transpose them on the way, if their lanes come out even: [`Micro::turned`] of this position.
     pub turned: Option<usize>,
     pub row_reach: Reach,
     pub lane_reach: Reach,
@@ -285,13 +285,17 @@ impl<T: Element> Tile<'_, T> {
         let shape = self.form.shape(self.micro);
         let kc = steps().min(k - p);
         let lanes = shape.lanes.min(lane_count - j);
-        let whole = lanes == shape.lanes || self.padded;
+        let turned = self.form.turned.filter(|&i| lanes.is_multiple_of(TURNED_UNITS[i]));
         // SAFETY: the caller's promises; the edge has room for a micro-kernel's whole output.
         unsafe {
-            let turned = self.form.turned.filter(|_| lanes == shape.lanes).map(|i| self.micro.turned[i]);
-            let (tiles, panel) = match (self.lanes, turned) {
-                (Source::Memory(m), Some(tiles)) => (tiles, Panel { base: m.at(j, p), stride: m.row }),
-                _ => (shape.tiles, self.lanes_at(j, lanes, p, kc)),
+            let (tiles, panel, whole) = match (self.lanes, turned) {
+                (Source::Memory(m), Some(i)) => {
+                    (self.micro.turned[i], Panel { base: m.at(j, p), stride: m.row }, true)
+                }
+                _ => {
+                    let whole = lanes == shape.lanes || self.padded;
+                    (shape.tiles, self.lanes_at(j, lanes, p, kc), whole)
+                }
             };
             let edge = self.room.add(self.form.room(self.micro).edge);
             for i in (0..row_count).step_by(shape.rows()) {
@@ -305,6 +309,7 @@ impl<T: Element> Tile<'_, T> {
                     lane_stride: panel.stride,
                     out,
                     out_stride: if whole { self.out.row } else { shape.lanes as isize },
+                    lane_count: lanes,
                     first: !whole || p == 0,
                 };
                 (tiles[count - 1][usize::from(rows.along_k)])(&step);

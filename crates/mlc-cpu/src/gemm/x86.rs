@@ -64,23 +64,20 @@ vector!(F32x16 = [f32; 16] in __m512,
 vector!(F64x8 = [f64; 8] in __m512d,
     _mm512_setzero_pd _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_fmadd_pd _mm512_add_pd);
 
-/// The micro-kernels [`turned`] of `$c` vectors of eight, one at a time, and several.
+/// The micro-kernels [`turned`] of vectors of eight, one at a time, and several.
 macro_rules! turned {
-    ($c:literal) => {
-        [turned!(1, $c), turned!(4, $c)]
+    () => {
+        [turned!(1), turned!(4)]
     };
-    ($g:literal, $c:literal) => {
-        &[
-            [turned::<1, $g, $c, false>, turned::<1, $g, $c, true>],
-            [turned::<2, $g, $c, false>, turned::<2, $g, $c, true>],
-        ]
+    ($g:literal) => {
+        &[[turned::<1, $g, false>, turned::<1, $g, true>], [turned::<2, $g, false>, turned::<2, $g, true>]]
     };
 }
 
 /// Tiles of one element type. 16 vector registers hold 6 rows of 2 vectors (12 sums, 2 vectors, a broadcast);
 /// 32 hold 6 of 4, which loads least for each sum; with few rows as many sums stand side by side.
 macro_rules! tiles {
-    ($t:ident, $half:ty, $full:ty, $transpose:path, [$turned:expr, $turned512:expr]) => {
+    ($t:ident, $half:ty, $full:ty, $transpose:path, $turned:expr) => {
         pub mod $t {
             use super::super::micro::{Micro, shape};
             use super::*;
@@ -98,15 +95,15 @@ macro_rules! tiles {
                 Micro {
                     tall: shape!($full, 4, [1 2 3 4 5 6], "avx512f"),
                     wide: shape!($full, 8, [1 2 3], "avx512f"),
-                    turned: $turned512,
+                    turned: $turned,
                     transpose: $transpose,
                 }
             }
         }
     };
 }
-tiles!(f32, F32x8, F32x16, super::transpose_f32, [turned!(4), turned!(16)]);
-tiles!(f64, F64x4, F64x8, super::transpose_f64, [[&[], &[]], [&[], &[]]]);
+tiles!(f32, F32x8, F32x16, super::transpose_f32, turned!());
+tiles!(f64, F64x4, F64x8, super::transpose_f64, [&[], &[]]);
 
 /// How many steps of k ahead [`turned`] asks for memory: two lines of each of eight rows hide the way to it.
 const TURNED_AHEAD: usize = 64;
@@ -117,7 +114,7 @@ const TURNED_AHEAD: usize = 64;
 /// # Safety
 /// As [`super::micro::TileFn`] with AVX2 and FMA, lanes as [`super::micro::Micro::turned`] says.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn turned<const R: usize, const G: usize, const C: usize, const ALONG_K: bool>(s: &Step<f32>) {
+unsafe fn turned<const R: usize, const G: usize, const ALONG_K: bool>(s: &Step<f32>) {
     let (row, col) = if ALONG_K { (s.row_stride, 1) } else { (1, s.row_stride) };
     let full = s.kc / 8 * 8;
     // SAFETY: blocks lie within the lanes and kc; the caller's promise for the rest.
@@ -126,10 +123,10 @@ unsafe fn turned<const R: usize, const G: usize, const C: usize, const ALONG_K: 
             |r: usize, p: usize| _mm256_broadcast_ss(&*s.rows.offset(r as isize * row + p as isize * col));
         let eight = |c: usize| s.lanes.wrapping_offset(8 * c as isize * s.lane_stride);
         // Few rows at a time for all of k: few streams of memory, and lines that often share a set of the first cache.
-        for c in (0..C).step_by(G) {
+        for c in (0..s.lane_count / 8).step_by(G) {
             let lanes: [_; G] = std::array::from_fn(|g| eight(c + g));
             // What comes after these: the next eight, or the first of the next chunk of k.
-            let after = if c + G < C { eight(c + G) } else { eight(0).wrapping_add(s.kc) };
+            let after = if 8 * (c + G) < s.lane_count { eight(c + G) } else { eight(0).wrapping_add(s.kc) };
             let mut sums = [[_mm256_setzero_ps(); R]; G];
             for p in (0..full).step_by(16) {
                 // Of several groups, the caches hold what comes.

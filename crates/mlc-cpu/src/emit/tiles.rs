@@ -1,7 +1,8 @@
 //! Loops a tile at a time. The innermost loop goes over tiles of 256 elements; what precompiled code
 //! ([`crate::tile`]) does better than four lanes at once is done by calls on whole tiles: functions, random words, and
-//! reductions of f32. [`super::calls`] finds the calls. Between the calls, passes over the tile evaluate what they need into slots on the stack, and the last
-//! pass does the rest.
+//! reductions of f32. [`super::calls`] finds the calls. Between the calls, passes over the tile evaluate what they need
+//! into slots on the stack, and the last pass does the rest. A pass is a program for long vectors if it can be
+//! ([`super::passes`]), else a loop of Cranelift's.
 //!
 //! ```text
 //! for i { y[i] = exp(x[i] - m) * c }

@@ -317,7 +317,18 @@ fn tiles_are_canonical_f64_and_integers() {
 
 #[test]
 fn large_tiles_and_empty_sums() {
-    let large = [[5, 7, 0], [257, 33, 513], [13, 300, 513], [1, 257, 513], [3, 64, 769]];
+    let large = [
+        [5, 7, 0],
+        [257, 33, 513],
+        [13, 300, 513],
+        [1, 257, 513],
+        [3, 64, 769],
+        // Last lanes that the kernels of few rows take, and that they do not.
+        [1, 232, 65],
+        [2, 104, 513],
+        [1, 160, 257],
+        [2, 36, 300],
+    ];
     for e in thinned(large.into_iter()) {
         for cpu in CpuFeatures::available() {
             check(cpu.level.name(), &f32::micro(cpu.level), e, same_f32, |x| x as f32);

@@ -282,7 +282,7 @@ impl Asm {
     }
 
     /// AVX-512: a comparison into a mask register.
-    pub fn to_mask(&mut self, op: Op, dst: Mask, a: Vec, b: impl Into<Rm>, imm: Option<u8>, with: With) {
+    pub fn compare_into(&mut self, op: Op, dst: Mask, a: Vec, b: impl Into<Rm>, imm: Option<u8>, with: With) {
         self.full(op, dst.0, a.0, b.into(), imm, with);
     }
 
@@ -463,7 +463,7 @@ impl Asm {
 
     /// Starts a loop's code at a multiple of 32.
     pub fn align(&mut self) {
-        while self.bytes.len() % 32 != 0 {
+        while !self.bytes.len().is_multiple_of(32) {
             let rest = 32 - self.bytes.len() % 32;
             let nop: &[u8] = match rest {
                 1 => &[0x90],
@@ -657,16 +657,16 @@ mod tests {
                 a.op(FMA, Vec(8), Vec(21), Vec(10))
             }),
             (Sixteen, "vcmpps k3, zmm21, zmm10, 4", "62d15440c2da04", |a, none, _| {
-                a.to_mask(COMPARE, Mask(3), Vec(21), Vec(10), Some(Compare::NotEqual as u8), none)
+                a.compare_into(COMPARE, Mask(3), Vec(21), Vec(10), Some(Compare::NotEqual as u8), none)
             }),
             (Sixteen, "vpcmpeqd k3, zmm21, zmm10", "62d1554076da", |a, none, _| {
-                a.to_mask(EQUAL_I32, Mask(3), Vec(21), Vec(10), None, none)
+                a.compare_into(EQUAL_I32, Mask(3), Vec(21), Vec(10), None, none)
             }),
             (Sixteen, "vpcmpgtd k3, zmm21, zmm10", "62d1554066da", |a, none, _| {
-                a.to_mask(GREATER_I32, Mask(3), Vec(21), Vec(10), None, none)
+                a.compare_into(GREATER_I32, Mask(3), Vec(21), Vec(10), None, none)
             }),
             (Sixteen, "vpcmpud k3, zmm21, zmm10, 1", "62d355401eda01", |a, none, _| {
-                a.to_mask(COMPARE_U32, Mask(3), Vec(21), Vec(10), Some(Compare::Less as u8), none)
+                a.compare_into(COMPARE_U32, Mask(3), Vec(21), Vec(10), Some(Compare::Less as u8), none)
             }),
             (Sixteen, "{disp32} vbroadcastss zmm24, [rdi+24]", "62627d48188718000000", |a, none, _| {
                 a.unary(BROADCAST, Vec(24), Z, None, none)
@@ -684,7 +684,7 @@ mod tests {
                 a.unary(WIDEN_U8, Vec(4), B, None, none)
             }),
             (Sixteen, "vptestmd k5, zmm4, zmm4", "62f25d4827ec", |a, none, _| {
-                a.to_mask(TEST, Mask(5), Vec(4), Vec(4), None, none)
+                a.compare_into(TEST, Mask(5), Vec(4), Vec(4), None, none)
             }),
             (Sixteen, "vblendmps zmm4{k2}, zmm1, zmm30", "6292754a65e6", |a, none, _| {
                 a.op_with(PICK, Vec(4), Vec(1), Vec(30), With { mask: Some(Mask(2)), ..none })

@@ -290,7 +290,7 @@ impl<'p> Gen<'p> {
         if self.a.width == Width::Sixteen {
             let bytes = self.register(Class::Vector, keep)?;
             self.a.unary(asm::WIDEN_U8, V(bytes), from, None, self.only_rest());
-            self.a.to_mask(asm::TEST, Mask(to), V(bytes), V(bytes), None, With::default());
+            self.a.compare_into(asm::TEST, Mask(to), V(bytes), V(bytes), None, With::default());
             self.free.push(bytes);
             return Ok(());
         }
@@ -348,10 +348,10 @@ impl<'p> Gen<'p> {
         let i = id.ix();
         if self.place[i].is_none() {
             match self.p.steps[i] {
-                Step::Load(array) if !self.rest && self.uses[i] == 1 && self.class(i) == Class::Vector => {
-                    if self.p.arrays[array] == Element::Word {
-                        return Ok((self.element(array), With::default()));
-                    }
+                Step::Load(array)
+                    if !self.rest && self.uses[i] == 1 && self.p.arrays[array] == Element::Word =>
+                {
+                    return Ok((self.element(array), With::default()));
                 }
                 Step::Value(_) | Step::Const(_) if self.a.width == Width::Sixteen => {
                     return Ok((self.single(i), With { broadcast: true, ..With::default() }));
@@ -491,7 +491,7 @@ impl<'p> Gen<'p> {
         let unordered = Compare::Unordered as u8;
         if self.a.width == Width::Sixteen {
             let nan = Mask(self.register(Class::Mask, operands)?);
-            self.a.to_mask(asm::COMPARE, nan, a, a, Some(unordered), With::default());
+            self.a.compare_into(asm::COMPARE, nan, a, a, Some(unordered), With::default());
             self.a.op_with(asm::PICK, V(better), V(better), a, With { mask: Some(nan), ..With::default() });
             self.free_masks.push(nan.0);
         } else {
@@ -515,7 +515,7 @@ impl<'p> Gen<'p> {
     ) -> Result<(), Refused> {
         let to = self.result(i, operands)?;
         match (self.a.width, imm) {
-            (Width::Sixteen, _) => self.a.to_mask(op, Mask(to), a, b, imm, With::default()),
+            (Width::Sixteen, _) => self.a.compare_into(op, Mask(to), a, b, imm, With::default()),
             (Width::Eight, Some(imm)) => self.a.op_imm(op, V(to), a, b, imm),
             (Width::Eight, None) => self.a.op(op, V(to), a, b),
         }

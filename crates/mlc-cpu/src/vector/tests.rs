@@ -245,8 +245,8 @@ fn random(rng: &mut Rng, size: usize, words: usize, values: usize, n: usize, wid
 fn check(made: &Made, n: usize, before: usize) -> usize {
     let Made { p, arrays, values } = made;
     let mut want = arrays.clone();
-    for at in before..before + n {
-        let steps = evaluate(p, arrays, values, at);
+    let all = (before..before + n).map(|at| (at, evaluate(p, arrays, values, at)));
+    for (at, steps) in all {
         p.stores.iter().for_each(|s| want[s.array][at] = steps[s.value.ix()]);
     }
     let mut ran = 0;

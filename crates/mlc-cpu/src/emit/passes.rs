@@ -4,6 +4,7 @@
 //! elements that lie one after another, and on values that are the same for all of them. What cannot, Cranelift does four
 //! elements at a time.
 
+use cranelift::codegen::ir::condcodes::IntCC;
 use cranelift::codegen::ir::{
     AbiParam, ExtFuncData, ExternalName, InstBuilder, MemFlagsData, Signature, UserExternalName, Value, types,
 };
@@ -45,6 +46,14 @@ enum Array<'n> {
     Arg(ArgId, &'n Index),
 }
 
+/// What the table holds for all elements.
+#[derive(Clone, Copy, PartialEq)]
+enum Same {
+    Value(ExprId),
+    /// How far a position is ahead of the first element; -1 for what is behind, or too far.
+    Ahead(ExprId),
+}
+
 /// A program under construction, and what its table holds.
 struct Build<'e, 'n, 'a, 'b> {
     e: &'e Emit<'a, 'b>,
@@ -52,7 +61,7 @@ struct Build<'e, 'n, 'a, 'b> {
     known: &'e [(usize, Value)],
     program: Program,
     arrays: Vec<Array<'n>>,
-    values: Vec<ExprId>,
+    values: Vec<Same>,
     memo: FxHashMap<usize, Id>,
 }
 
@@ -89,15 +98,30 @@ impl<'a> Emit<'a, '_> {
             };
             self.put_in_table(table, i, at);
         }
-        for (i, e) in values.into_iter().enumerate() {
-            let v = self.value(e);
-            let dtype = self.body.expr(e).dtype;
-            let v = self.lane(v, dtype, 0);
-            let v = if dtype == DType::Bool { self.b.ins().uextend(types::I32, v) } else { v };
+        for (i, same) in values.into_iter().enumerate() {
+            let v = match same {
+                Same::Value(e) => {
+                    let v = self.value(e);
+                    let dtype = self.body.expr(e).dtype;
+                    let v = self.lane(v, dtype, 0);
+                    if dtype == DType::Bool { self.b.ins().uextend(types::I32, v) } else { v }
+                }
+                Same::Ahead(e) => self.ahead(part, e),
+            };
             self.put_in_table(table, self.passes[pass].0.arrays.len() + i, v);
         }
         self.call_pass(pass, table, count);
         true
+    }
+
+    fn ahead(&mut self, part: &Part, position: ExprId) -> Value {
+        let v = self.value(position);
+        let v = self.lane(v, DType::I64, 0);
+        let ahead = self.b.ins().isub(v, part.start);
+        let near = self.b.ins().icmp_imm_s(IntCC::UnsignedLessThan, ahead, i64::from(i32::MAX));
+        let none = self.imm(-1);
+        let ahead = if on(Mutation::NarrowLabel) { ahead } else { self.b.ins().select(near, ahead, none) };
+        self.b.ins().ireduce(types::I32, ahead)
     }
 
     /// The number of a program's code among this function's.
@@ -233,16 +257,34 @@ impl<'n, 'a: 'n> Build<'_, 'n, 'a, '_> {
         let dtype = self.e.body.expr(e).dtype;
         let truth = dtype == DType::Bool;
         (is_word(dtype) || is_small(dtype) || truth).then_some(())?;
-        let number = self.values.iter().position(|&v| v == e).unwrap_or_else(|| {
-            self.values.push(e);
-            self.values.len() - 1
-        });
-        let value = self.program.step(Step::Value(number));
+        let value = self.in_table(Same::Value(e));
         if !truth {
             return Some(value);
         }
         let zero = self.program.constant(0);
         Some(self.program.op(Code::GreaterInt, &[value, zero]))
+    }
+
+    fn in_table(&mut self, same: Same) -> Id {
+        let number = self.values.iter().position(|&v| v == same).unwrap_or_else(|| {
+            self.values.push(same);
+            self.values.len() - 1
+        });
+        self.program.step(Step::Value(number))
+    }
+
+    /// Whether the position on the innermost axis is, or is not, one that is the same for all elements: how one-hot rows
+    /// are made, and labels picked.
+    fn position_test(&mut self, prim: Prim, args: &[ExprId]) -> Option<Id> {
+        let body = self.e.body;
+        let is_axis = |x: ExprId| matches!(body.expr(x).op, ExprOp::AxisValue(a) if a.ix() == self.axis);
+        let (at, other) = if is_axis(args[0]) { (args[0], args[1]) } else { (args[1], args[0]) };
+        let few = self.e.extents()[self.axis] < i32::MAX as u64;
+        (few && is_axis(at) && self.e.level[other.ix()] <= self.axis).then_some(())?;
+        let value = self.in_table(Same::Ahead(other));
+        let position = self.program.step(Step::Position);
+        let equal = self.program.op(Code::EqualInt, &[position, value]);
+        Some(if prim == Prim::Eq { equal } else { self.program.op(Code::Not, &[equal]) })
     }
 
     fn prim(&mut self, prim: Prim, to: DType, args: &[ExprId]) -> Option<Id> {
@@ -260,6 +302,9 @@ impl<'n, 'a: 'n> Build<'_, 'n, 'a, '_> {
         }
         if let (Prim::Shl | Prim::Shr, 2) = (prim, args.len()) {
             return self.shift(prim, from, args);
+        }
+        if let (Prim::Eq | Prim::Ne, DType::I64) = (prim, from) {
+            return self.position_test(prim, args);
         }
         let ids = args.iter().map(|&a| self.expr(a)).collect::<Option<Vec<Id>>>()?;
         match (prim, from) {

@@ -128,6 +128,10 @@ pub const PICK_BY_SIGN: Op = op(0x66, M3, 0x4a);
 /// AVX2: where the signs of `a` are set.
 pub const LOAD_WHERE: Op = op(0x66, M2, 0x2c);
 pub const STORE_WHERE: Op = op(0x66, M2, 0x2e);
+/// AVX-512: all elements from a general register.
+pub const FROM_GPR: Op = op(0x66, M2, 0x7c);
+/// All elements from a vector's first.
+pub const FROM_FIRST: Op = op(0x66, M2, 0x58);
 /// Shifts by an immediate: one opcode, told apart by a number where a register would stand.
 const SHIFT_I32: Op = op(0x66, M1, 0x72);
 
@@ -370,6 +374,15 @@ impl Asm {
     /// 16 bits from memory.
     pub fn load_mask(&mut self, dst: Mask, from: Rm) {
         self.vex(Op { prefix: 0, map: M1, code: 0x90 }, dst.0, 0, from, None, 0);
+    }
+
+    /// All elements are the lower half of a general register.
+    pub fn from_gpr(&mut self, dst: Vec, from: Gpr) {
+        if self.width == Width::Sixteen {
+            return self.full(FROM_GPR, dst.0, 0, Rm::Reg(from.0), None, With::default());
+        }
+        self.vex(op(0x66, M1, 0x6e), dst.0, 0, Rm::Reg(from.0), None, 0);
+        self.full(FROM_FIRST, dst.0, 0, dst.into(), None, With::default());
     }
 
     /// Ends the use of long vectors.
@@ -740,6 +753,13 @@ mod tests {
             (Eight, "neg rax", "48f7d8", |a, _, _| a.negate(RAX)),
             (Eight, "shr rax, 2", "48c1e802", |a, _, _| a.shift_right(RAX, 2)),
             (Eight, "{disp32} and r9, 0x12345678", "4981e178563412", |a, _, _| a.and_imm(R9, 0x1234_5678)),
+            (Sixteen, "vpbroadcastd zmm20, r11d", "62c27d487ce3", |a, _, _| a.from_gpr(Vec(20), R11)),
+            (
+                Eight,
+                "{vex3} vmovd xmm9, r11d; {vex3} vpbroadcastd ymm9, xmm9",
+                "c441796ecbc4427d58c9",
+                |a, _, _| a.from_gpr(Vec(9), R11),
+            ),
         ];
         let none = With::default();
         for (width, text, want, emit) in cases {

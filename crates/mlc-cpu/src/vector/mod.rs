@@ -108,6 +108,8 @@ pub enum Step {
     Value(usize),
     /// 32 bits.
     Const(u32),
+    /// The element's number from 0, as an i32.
+    Position,
     Op(Code, SmallVec<[Id; 3]>),
 }
 
@@ -159,7 +161,7 @@ impl Program {
         match &self.steps[id.ix()] {
             Step::Load(array) => self.arrays[*array] == Element::Bool,
             Step::Op(code, _) => code.is_truth(),
-            Step::Value(_) | Step::Const(_) => false,
+            Step::Value(_) | Step::Const(_) | Step::Position => false,
         }
     }
 
@@ -185,6 +187,7 @@ impl fmt::Display for Program {
                 Step::Const(bits) => {
                     writeln!(f, "    v{i} = const {bits:#010x} ; {:?}", f32::from_bits(*bits))?
                 }
+                Step::Position => writeln!(f, "    v{i} = position")?,
                 Step::Op(code, operands) => {
                     let operands: Vec<String> = operands.iter().map(|o| format!("v{}", o.0)).collect();
                     writeln!(f, "    v{i} = {code:?} {}", operands.join(", "))?;

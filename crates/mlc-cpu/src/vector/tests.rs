@@ -6,13 +6,14 @@ use crate::link::{Linked, Piece, link};
 use crate::tests::Rng;
 
 /// What an element of each step is.
-fn evaluate(p: &Program, arrays: &[Vec<u32>], values: &[u32], at: usize) -> Vec<u32> {
+fn evaluate(p: &Program, arrays: &[Vec<u32>], values: &[u32], before: usize, at: usize) -> Vec<u32> {
     let mut out: Vec<u32> = Vec::new();
     for step in &p.steps {
         let v = match step {
-            Step::Load(array) => arrays[*array][at],
+            Step::Load(array) => arrays[*array][before + at],
             Step::Value(v) => values[*v],
             Step::Const(bits) => *bits,
+            Step::Position => at as u32,
             Step::Op(code, operands) => {
                 let x: Vec<u32> = operands.iter().map(|o| out[o.ix()]).collect();
                 apply(*code, &x)
@@ -207,6 +208,7 @@ fn random(rng: &mut Rng, size: usize, words: usize, values: usize, n: usize, wid
     let (mut data, mut truths): (Vec<Id>, Vec<Id>) = (Vec::new(), Vec::new());
     data.extend((0..words).map(|i| p.step(Step::Load(i))));
     data.extend((0..values).map(|i| p.step(Step::Value(i))));
+    data.push(p.step(Step::Position));
     truths.push(p.step(Step::Load(words)));
     // The bits of a NaN that was computed are anything, so integers are not computed from it.
     let mut ints = data.clone();
@@ -245,7 +247,7 @@ fn random(rng: &mut Rng, size: usize, words: usize, values: usize, n: usize, wid
 fn check(made: &Made, n: usize, before: usize) -> usize {
     let Made { p, arrays, values } = made;
     let mut want = arrays.clone();
-    let all = (before..before + n).map(|at| (at, evaluate(p, arrays, values, at)));
+    let all = (0..n).map(|at| (before + at, evaluate(p, arrays, values, before, at)));
     for (at, steps) in all {
         p.stores.iter().for_each(|s| want[s.array][at] = steps[s.value.ix()]);
     }

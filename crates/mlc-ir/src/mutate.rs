@@ -53,6 +53,8 @@ mutations! {
     FuseMultiplyAdd = "fuse-multiply-add",
     /// A label is compared with positions by its low 32 bits.
     NarrowLabel = "narrow-label",
+    /// The last, partial vector of a pass has an element more.
+    LongRest = "long-rest",
     /// Kernels start with whatever the upper halves of vectors hold.
     KeepUppers = "keep-uppers",
     /// A phase does not wait for the last chunk of the one before.

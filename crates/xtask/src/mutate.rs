@@ -15,6 +15,7 @@ fn tests_of(mutation: Mutation) -> Tests {
         LessForLessEqual | SwapMax => &[("mlc-cpu", "prims"), ("mlc-cpu", "random")],
         FuseMultiplyAdd => &[("mlc-cpu", "forms"), ("mlc-cpu", "contract")],
         NarrowLabel => &[("mlc-cpu", "loops")],
+        LongRest => &[("mlc-cpu", "vector")],
         KeepUppers => &[("mlc-cpu", "machine")],
         ShortSums => &[("mlc-cpu", "contract")],
         UnalignedChunk | DropBarrier => &[("mlc-cpu", "loops")],

@@ -5,6 +5,8 @@
 //! registers before the loop as far as there are any left. The loop does whole vectors; the same code with a mask does
 //! the rest.
 
+use mlc_ir::mutate::{Mutation, on};
+
 use super::asm::{self, Asm, Cond, Gpr, Mask, MaskOp, Rm, Vec as V, With};
 use super::{Code, Compare, Element, Id, MAX_ARRAYS, Program, Step, Width};
 
@@ -149,13 +151,15 @@ impl<'p> Gen<'p> {
 
     /// The mask of the elements that are left: a window of constants that slides with their number.
     fn rest_mask(&mut self) {
+        let more = u32::from(on(Mutation::LongRest));
         if self.a.width == Width::Sixteen {
-            let masks: Vec<u8> = (0..16).flat_map(|n| ((1u16 << n) - 1).to_le_bytes()).collect();
+            let masks: Vec<u8> =
+                (0..16).flat_map(|n| ((1u32 << (n + more)) - 1).to_le_bytes()[..2].to_vec()).collect();
             let masks = self.a.constant(&masks);
             self.a.address(SCRATCH, masks);
             self.a.load_mask(REST_MASK, Rm::At { base: SCRATCH, index: Some((LEFT, 1)), disp: 0 });
         } else {
-            let ones: Vec<u8> = [0xff; 32].into_iter().chain([0; 32]).collect();
+            let ones: Vec<u8> = (0..64).map(|i| if i < 32 + 4 * more { 0xff } else { 0 }).collect();
             let ones = self.a.constant(&ones);
             self.a.address(SCRATCH, ones);
             // From 8 - n: the address less 4 n, plus 32.

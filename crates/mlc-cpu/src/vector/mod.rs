@@ -8,8 +8,8 @@
 //! extern "sysv64" fn(table: *const u64, n: u64)
 //! ```
 //! that does so for `n` elements of each array. The table holds the arrays' addresses, then the values that are the same
-//! for all elements, in the lower half of eight bytes each. The function calls nothing, needs no stack but for saved
-//! registers, and may stand anywhere. [`asm`] encodes it.
+//! for all elements, in the lower half of eight bytes each. The function calls nothing, takes a few words of the
+//! stack, and may stand anywhere. [`asm`] encodes it.
 //!
 //! Each operation is the one of [`mlc_ir::loops::Prim`] on the elements, so results are those of any other way, bit for bit.
 //! All arrays are read at an element before any is written there.

@@ -377,7 +377,7 @@ impl Asm {
     }
 
     /// All elements are the lower half of a general register.
-    pub fn from_gpr(&mut self, dst: Vec, from: Gpr) {
+    pub fn broadcast_gpr(&mut self, dst: Vec, from: Gpr) {
         if self.width == Width::Sixteen {
             return self.full(FROM_GPR, dst.0, 0, Rm::Reg(from.0), None, With::default());
         }

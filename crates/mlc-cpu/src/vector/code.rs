@@ -281,7 +281,7 @@ impl<'p> Gen<'p> {
                 let count = self.a.width.count() as u32;
                 let numbers: Vec<u8> = (0..count).flat_map(u32::to_le_bytes).collect();
                 let numbers = self.a.constant(&numbers);
-                self.a.from_gpr(V(r), AT);
+                self.a.broadcast_gpr(V(r), AT);
                 self.a.op(asm::ADD_I32, V(r), V(r), numbers);
             }
             Step::Op(..) => return Err(Refused),

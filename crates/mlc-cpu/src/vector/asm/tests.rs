@@ -227,12 +227,12 @@ fn instructions() {
         (Eight, "neg rax", "48f7d8", |a, _, _| a.negate(RAX)),
         (Eight, "shr rax, 2", "48c1e802", |a, _, _| a.shift_right(RAX, 2)),
         (Eight, "{disp32} and r9, 0x12345678", "4981e178563412", |a, _, _| a.and_imm(R9, 0x1234_5678)),
-        (Sixteen, "vpbroadcastd zmm20, r11d", "62c27d487ce3", |a, _, _| a.from_gpr(Vec(20), R11)),
+        (Sixteen, "vpbroadcastd zmm20, r11d", "62c27d487ce3", |a, _, _| a.broadcast_gpr(Vec(20), R11)),
         (
             Eight,
             "{vex3} vmovd xmm9, r11d; {vex3} vpbroadcastd ymm9, xmm9",
             "c441796ecbc4427d58c9",
-            |a, _, _| a.from_gpr(Vec(9), R11),
+            |a, _, _| a.broadcast_gpr(Vec(9), R11),
         ),
     ];
     let none = With::default();

@@ -101,6 +101,8 @@ impl<'p> Gen<'p> {
         let count = self.a.width.count() as i32;
         let (rest, end) = (self.a.label(), self.a.label());
         self.a.clear(AT);
+        self.a.compare(LEFT, AT);
+        self.a.jump_if(Cond::LessEqual, end);
         if let Some(stream) = self.p.stores.iter().find(|s| s.stream) {
             self.up_to_a_line(BASES[stream.array])?;
         }

@@ -290,6 +290,24 @@ fn programs_do_what_they_say() {
     assert!(ran >= 400 * levels(), "{ran}");
 }
 
+/// Nothing, and less than nothing, however it would be done.
+#[test]
+fn no_elements() {
+    let mut rng = Rng::new(11);
+    for case in 0..40 {
+        let mut made = random(&mut rng, 5, 2, 1, 8, false);
+        made.p.stores.truncate(1);
+        made.p.stores[0].stream = case % 2 == 0;
+        for cpu in CpuFeatures::available() {
+            for (n, before) in [(0, 0), (0, 1), (0, 3), (usize::MAX, 1), (usize::MAX - 20, 2)] {
+                let mut got = made.arrays.clone();
+                run(&made.p, cpu.level, &mut got, &made.values, n, before);
+                assert_eq!(got, made.arrays, "{cpu}\n{}", made.p);
+            }
+        }
+    }
+}
+
 /// More values than registers: some are loaded again and again. What has nowhere to be is refused.
 #[test]
 fn registers_run_out() {

@@ -161,12 +161,13 @@ impl Emit<'_, '_> {
 impl<'n, 'a: 'n> Build<'_, 'n, 'a, '_> {
     fn all(&mut self, outs: &[(ExprId, To<'n>)]) -> Option<()> {
         for &(e, to) in outs {
+            let dtype = self.e.body.expr(e).dtype;
+            (is_word(dtype) || is_small(dtype)).then_some(())?;
             let mut value = self.expr(e)?;
             let array = match to {
                 To::Place(at) => self.array(Array::Place(at), Element::Word),
                 To::Arg(arg, index) => {
-                    let fits = self.e.args[arg.ix()].dtype == self.e.body.expr(e).dtype;
-                    is_word(self.e.args[arg.ix()].dtype).then_some(())?;
+                    let fits = is_word(dtype) && self.e.args[arg.ix()].dtype == dtype;
                     fits.then(|| self.array(Array::Arg(arg, index), Element::Word))?
                 }
                 To::Into(op, at) => {
@@ -233,9 +234,13 @@ impl<'n, 'a: 'n> Build<'_, 'n, 'a, '_> {
             return self.same(e);
         }
         match &expr.op {
-            ExprOp::Load(load) if is_word(expr.dtype) || expr.dtype == DType::Bool => {
+            ExprOp::Load(load) => {
                 self.e.is_plain_load(e, self.axis, expr.dtype).then_some(())?;
-                let element = if expr.dtype == DType::Bool { Element::Bool } else { Element::Word };
+                let element = match expr.dtype {
+                    DType::Bool => Element::Bool,
+                    DType::U8 => Element::Byte,
+                    dtype => is_word(dtype).then_some(Element::Word)?,
+                };
                 let array = self.array(Array::Arg(load.arg, &load.index), element);
                 Some(self.program.step(Step::Load(array)))
             }
@@ -395,7 +400,8 @@ impl<'n, 'a: 'n> Build<'_, 'n, 'a, '_> {
             _ if from == to => Some(x),
             (DType::F16 | DType::BF16, DType::F32) => Some(x),
             (DType::I32 | DType::U32, DType::I32 | DType::U32) => Some(x),
-            (DType::I32, DType::F32) => Some(self.program.op(Code::OfInt, &[x])),
+            (DType::U8, DType::I32 | DType::U32) => Some(x),
+            (DType::I32 | DType::U8, DType::F32) => Some(self.program.op(Code::OfInt, &[x])),
             (DType::U32, DType::F32) => Some(self.program.op(Code::OfUint, &[x])),
             (DType::Bool, _) if is_word(to) => {
                 let one = if to == DType::F32 { 1f32.to_bits() } else { 1 };

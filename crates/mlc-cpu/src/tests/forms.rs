@@ -299,6 +299,10 @@ fn forms_keep_their_bits() {
         }
         check("exp", &exp(n), &inputs(&exp(n), n));
         check("relu", &relu_ax_b(n), &inputs(&relu_ax_b(n), n));
+        let bytes = cast(DType::U8, DType::F32, n);
+        let args: Vec<Vec<u8>> =
+            vec![(0..n).map(|i| (i * 37 % 256) as u8).collect(), vec![0; 4 * n as usize]];
+        check("bytes", &bytes, &args);
     }
     for (r, c) in [(3, 63), (3, 64), (2, 255), (5, 257), (2, 1000), (64, 5)] {
         for by_column in [false, true] {

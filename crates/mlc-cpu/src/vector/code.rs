@@ -277,7 +277,7 @@ impl<'p> Gen<'p> {
                     _ => self.a.unary(asm::LOAD, V(r), from, None, self.only_rest()),
                 }
             }
-            Step::Load(array) => self.load_bools(array, r, keep)?,
+            Step::Load(array) => self.load_bytes(array, r, keep)?,
             Step::Value(_) | Step::Const(_) => self.broadcast(V(r), i),
             Step::Position => {
                 let count = self.a.width.count() as u32;
@@ -298,8 +298,13 @@ impl<'p> Gen<'p> {
         With { mask, zero: mask.is_some(), ..With::default() }
     }
 
-    fn load_bools(&mut self, array: usize, to: u8, keep: &[Id]) -> Result<(), Refused> {
+    fn load_bytes(&mut self, array: usize, to: u8, keep: &[Id]) -> Result<(), Refused> {
         let from = self.element(array);
+        let truth = self.p.arrays[array] == Element::Bool;
+        if self.a.width == Width::Sixteen && !truth {
+            self.a.unary(asm::WIDEN_U8, V(to), from, None, self.only_rest());
+            return Ok(());
+        }
         if self.a.width == Width::Sixteen {
             let bytes = self.register(Class::Vector, keep)?;
             self.a.unary(asm::WIDEN_U8, V(bytes), from, None, self.only_rest());
@@ -309,17 +314,19 @@ impl<'p> Gen<'p> {
         }
         let to = V(to);
         if self.rest {
-            self.last_bools(BASES[array], to);
+            self.last_bytes(BASES[array], to);
         } else {
             self.a.unary(asm::WIDEN_U8, to, from, None, With::default());
         }
-        // The sign is what counts.
-        self.a.shift(asm::Shift::Left, to, to, 31);
+        if truth {
+            // The sign is what counts.
+            self.a.shift(asm::Shift::Left, to, to, 31);
+        }
         Ok(())
     }
 
     /// The last bytes of an array, by way of the stack: nothing is read beyond its end.
-    fn last_bools(&mut self, base: Gpr, to: V) {
+    fn last_bytes(&mut self, base: Gpr, to: V) {
         let stack = |disp| Rm::At { base: asm::RSP, index: Some((LEFT, 0)), disp };
         self.a.push(base);
         self.a.push(LEFT);

@@ -44,6 +44,8 @@ pub enum Element {
     Word,
     /// One byte, 0 or 1; read as a truth value and not written.
     Bool,
+    /// One byte, u8; read as an i32 and not written.
+    Byte,
 }
 
 /// An operation on elements. Integers wrap.

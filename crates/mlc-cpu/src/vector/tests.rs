@@ -99,7 +99,7 @@ fn run(p: &Program, level: Level, arrays: &mut [Vec<u32>], values: &[u32], n: us
         // Exactly as long as it is: what reads or writes further is found by a sanitizer, or by the guard below.
         bytes.push(match element {
             Element::Word => array.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Element::Bool => array.iter().map(|&x| x as u8).collect(),
+            Element::Bool | Element::Byte => array.iter().map(|&x| x as u8).collect(),
         });
     }
     let size = |e: Element| if e == Element::Word { 4 } else { 1 };
@@ -120,7 +120,7 @@ fn run(p: &Program, level: Level, arrays: &mut [Vec<u32>], values: &[u32], n: us
             Element::Word => {
                 b.chunks_exact(4).map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect()
             }
-            Element::Bool => b.iter().map(|&x| x.into()).collect(),
+            Element::Bool | Element::Byte => b.iter().map(|&x| x.into()).collect(),
         };
     }
     true
@@ -205,10 +205,17 @@ fn random(rng: &mut Rng, size: usize, words: usize, values: usize, n: usize, wid
     let mut p = Program { values, ..Program::default() };
     p.arrays = vec![Element::Word; words];
     p.arrays.push(Element::Bool);
+    let bytes = words + 2 <= MAX_ARRAYS && rng.below(2) == 0;
+    if bytes {
+        p.arrays.push(Element::Byte);
+    }
     let (mut data, mut truths): (Vec<Id>, Vec<Id>) = (Vec::new(), Vec::new());
     data.extend((0..words).map(|i| p.step(Step::Load(i))));
     data.extend((0..values).map(|i| p.step(Step::Value(i))));
     data.push(p.step(Step::Position));
+    if bytes {
+        data.push(p.step(Step::Load(words + 1)));
+    }
     truths.push(p.step(Step::Load(words)));
     // The bits of a NaN that was computed are anything, so integers are not computed from it.
     let mut ints = data.clone();
@@ -240,6 +247,9 @@ fn random(rng: &mut Rng, size: usize, words: usize, values: usize, n: usize, wid
     let mut arrays: Vec<Vec<u32>> = (0..words).map(|_| (0..n).map(&mut word).collect()).collect();
     let values = (0..values).map(&mut word).collect();
     arrays.push((0..n).map(|_| rng.below(2) as u32).collect());
+    if bytes {
+        arrays.push((0..n).map(|_| rng.below(256) as u32).collect());
+    }
     Made { p, arrays, values }
 }
 

@@ -44,6 +44,18 @@ pub(super) struct Buffers {
     pub fields: Vec<(AlignedBuf, Vec<usize>)>,
 }
 
+impl Buffers {
+    /// As much memory again; what of it there is none for is asked for when it is needed.
+    pub fn twin(&self) -> Buffers {
+        let field = |(buf, shape): &(AlignedBuf, Vec<usize>)| {
+            let mut twin = AlignedBuf::default();
+            let _ = twin.resize(buf.len());
+            (twin, shape.clone())
+        };
+        Buffers { rows: self.rows.clone(), fields: self.fields.iter().map(field).collect() }
+    }
+}
+
 impl Batch {
     pub(super) fn new(
         position: Position,

@@ -42,6 +42,8 @@ struct Pool {
     give: SyncSender<Buffers>,
     take: Receiver<Buffers>,
     layout: Arc<Layout>,
+    /// How many more there may be than were made so far.
+    missing: usize,
 }
 
 impl Default for LoaderOptions {
@@ -132,19 +134,24 @@ impl Drop for Loader {
 impl Pool {
     fn new(size: usize, layout: Arc<Layout>) -> Pool {
         let (give, take) = sync_channel(size);
-        Pool { give, take, layout }
+        Pool { give, take, layout, missing: size }
     }
 
-    fn make(&self, stream: &mut Stream, at: Position) -> Result<Batch, Diagnostic> {
+    fn make(&mut self, stream: &mut Stream, at: Position) -> Result<Batch, Diagnostic> {
         let mut buffers = self.take.try_recv().unwrap_or_default();
         stream.fill(at, &mut buffers)?;
+        // With the first come all: how many are in use at once depends on which thread is faster, and no later step is to
+        // wait for memory.
+        for _ in 1..std::mem::take(&mut self.missing) {
+            let _ = self.give.try_send(buffers.twin());
+        }
         Ok(Batch::new(at, buffers, self.layout.clone(), Some(self.give.clone())))
     }
 }
 
 fn start_thread(
     mut stream: Stream,
-    pool: Pool,
+    mut pool: Pool,
     start: Position,
     epochs: Option<u64>,
     ahead: usize,

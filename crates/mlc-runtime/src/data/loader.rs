@@ -42,7 +42,7 @@ struct Pool {
     give: SyncSender<Buffers>,
     take: Receiver<Buffers>,
     layout: Arc<Layout>,
-    /// How many more there may be than were made so far.
+    /// How many are to be made, while there are none.
     missing: usize,
 }
 
@@ -64,7 +64,7 @@ impl Loader {
         }
         // Nobody keeps batches beyond an epoch's end.
         let held = options.held.min(batches) as usize;
-        let pool = Pool::new(options.prefetch + 1 + held, stream.layout().clone());
+        let pool = Pool::new(options.prefetch + 1 + held, options.prefetch > 0, stream.layout().clone());
         let maker = match options.prefetch {
             0 => Maker::Here { stream: Box::new(stream), pool },
             ahead => start_thread(stream, pool, start, options.epochs, ahead)?,
@@ -132,9 +132,10 @@ impl Drop for Loader {
 }
 
 impl Pool {
-    fn new(size: usize, layout: Arc<Layout>) -> Pool {
+    /// `ahead`: on a thread of its own.
+    fn new(size: usize, ahead: bool, layout: Arc<Layout>) -> Pool {
         let (give, take) = sync_channel(size);
-        Pool { give, take, layout, missing: size }
+        Pool { give, take, layout, missing: if ahead { size } else { 0 } }
     }
 
     fn make(&mut self, stream: &mut Stream, at: Position) -> Result<Batch, Diagnostic> {

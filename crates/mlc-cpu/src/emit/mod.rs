@@ -7,7 +7,8 @@
 //!
 //! How: each expression is emitted in the outermost loop in which its operands are known, so what does not
 //! depend on the inner loops is computed outside of them; the innermost loop handles four elements at once
-//! where its extent allows, then the rest one by one. Both run the same code on [`Val`]s.
+//! where its extent allows, then the rest one by one. Both run the same code on [`Val`]s. What whole tiles or long
+//! vectors do better is left to them: [`tiles`], [`passes`].
 //!
 //! Invariants: loads happen only for elements of the domain whose guard holds; an empty domain runs nothing
 //! but the identities of its reductions.

@@ -59,7 +59,8 @@ impl Walk<'_> {
     fn only_store(&self, e: &Emit<'_, '_>) -> Option<&Direct<'_>> {
         let [direct] = self.direct else { return None };
         let alone = self.small.is_empty() && e.args[direct.arg.ix()].dtype == DType::F32;
-        alone.then_some(direct)
+        // A pass can do what a call cannot.
+        (alone && !e.streams(direct.arg)).then_some(direct)
     }
 }
 
